@@ -1,0 +1,128 @@
+#include "threads.h"
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#define REDLINE_PAUSE() _mm_pause()
+#else
+#define REDLINE_PAUSE() std::this_thread::yield()
+#endif
+
+namespace redline {
+namespace {
+
+// Ops follow each other within microseconds during a step, far less than a wake-up costs, so a worker
+// spins this many pauses (some 100 us) for its next job before it sleeps.
+constexpr int kSpins = 4000;
+
+class Pool {
+ public:
+  explicit Pool(int threads) {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+  }
+
+  ~Pool() {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      stop_ = true;
+      epoch_.fetch_add(1);
+    }
+    wake_.notify_all();
+    for (auto& worker : workers_) worker.join();
+  }
+
+  int size() const { return static_cast<int>(workers_.size()) + 1; }
+
+  void run(int64_t size, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
+    std::lock_guard<std::mutex> turn(turn_);
+    body_ = &body;
+    size_ = size;
+    grain_ = grain;
+    next_.store(0, std::memory_order_relaxed);
+    busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
+    epoch_.fetch_add(1, std::memory_order_seq_cst);
+    if (sleepers_.load(std::memory_order_seq_cst) > 0) {
+      std::lock_guard<std::mutex> lock(mutex_);
+      wake_.notify_all();
+    }
+    take_ranges();
+    while (busy_.load(std::memory_order_acquire) != 0) REDLINE_PAUSE();
+  }
+
+ private:
+  void take_ranges() {
+    for (;;) {
+      const int64_t begin = next_.fetch_add(grain_, std::memory_order_relaxed);
+      if (begin >= size_) return;
+      (*body_)(begin, begin + grain_ < size_ ? begin + grain_ : size_);
+    }
+  }
+
+  void work() {
+    uint64_t seen = 0;
+    for (;;) {
+      wait_for_job(seen);
+      seen = epoch_.load(std::memory_order_acquire);
+      if (stop_) return;
+      take_ranges();
+      busy_.fetch_sub(1, std::memory_order_release);
+    }
+  }
+
+  void wait_for_job(uint64_t seen) {
+    for (int i = 0; i < kSpins; ++i) {
+      if (epoch_.load(std::memory_order_acquire) != seen) return;
+      REDLINE_PAUSE();
+    }
+    sleepers_.fetch_add(1, std::memory_order_seq_cst);
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      wake_.wait(lock, [&] { return epoch_.load(std::memory_order_seq_cst) != seen; });
+    }
+    sleepers_.fetch_sub(1, std::memory_order_seq_cst);
+  }
+
+  std::vector<std::thread> workers_;
+  std::mutex turn_, mutex_;
+  std::condition_variable wake_;
+  std::atomic<uint64_t> epoch_{0};
+  std::atomic<int> sleepers_{0}, busy_{0};
+  std::atomic<int64_t> next_{0};
+  std::atomic<bool> stop_{false};
+  const std::function<void(int64_t, int64_t)>* body_ = nullptr;
+  int64_t size_ = 0, grain_ = 1;
+};
+
+// Never destroyed: a worker must not outlive its pool, and at process exit the system ends both.
+Pool*& pool() {
+  static Pool* instance = new Pool(1);
+  return instance;
+}
+
+}  // namespace
+
+void set_num_threads(int count) {
+  if (count == pool()->size()) return;
+  delete pool();
+  pool() = new Pool(count);
+}
+
+int num_threads() { return pool()->size(); }
+
+void parallel_for(int64_t size, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
+  if (size <= 0) return;
+  if (grain < 1) grain = 1;
+  if (size <= grain || pool()->size() == 1) {
+    body(0, size);
+    return;
+  }
+  pool()->run(size, grain, body);
+}
+
+}  // namespace redline

@@ -1,0 +1,27 @@
+"""Every environment variable Redline reads: typed, read when asked for, a bad value raises."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from redline.errors import ConfigError
+
+
+def cache_dir() -> Path:
+    """Where pulled models live: REDLINE_CACHE, else XDG_CACHE_HOME/redline, else ~/.cache/redline."""
+    explicit = os.environ.get("REDLINE_CACHE")
+    if explicit:
+        return Path(explicit).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "redline"
+
+
+def num_threads() -> int | None:
+    """REDLINE_THREADS: how many threads the kernels use; None when unset (then: all cores)."""
+    value = os.environ.get("REDLINE_THREADS")
+    if not value:
+        return None
+    if not value.isdecimal() or not 1 <= int(value) <= 1024:
+        raise ConfigError(f"REDLINE_THREADS is {value!r}; it must be an integer between 1 and 1024")
+    return int(value)

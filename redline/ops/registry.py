@@ -1,0 +1,54 @@
+"""Which ops exist, in which backends, and why a backend is missing.
+
+A backend is one namespace with a function per op: `ops = backend("cpu"); ops.rmsnorm(x, w, eps)`.
+Models and layers are handed such an object and call nothing else, so the same code runs on every backend.
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+from redline.errors import ConfigError
+
+# op name -> functions it provides; the folder is redline/ops/<op name>/
+OPS: dict[str, tuple[str, ...]] = {
+    "rmsnorm": ("rmsnorm",),
+}
+BACKENDS = ("cpu", "reference")
+
+
+class Backend(SimpleNamespace):
+    """The functions of every op in one backend, by name."""
+
+    name: str
+
+    def __getattr__(self, attribute: str) -> Any:
+        raise AttributeError(f"backend {self.name!r} has no op {attribute!r}")
+
+
+@cache
+def backend(name: str) -> Backend:
+    """Load backend `name`. Raises ConfigError when it is unknown or cannot run here."""
+    reason = why_not(name)
+    if reason is not None:
+        raise ConfigError(f"backend {name!r} is not available: {reason}")
+    functions = {}
+    for op, names in OPS.items():
+        module = importlib.import_module(f"redline.ops.{op}.{name}")
+        functions.update({function: getattr(module, function) for function in names})
+    return Backend(name=name, **functions)
+
+
+def why_not(name: str) -> str | None:
+    """The reason why backend `name` cannot run here, or None when it can."""
+    if name not in BACKENDS:
+        return f"unknown; choose one of {', '.join(BACKENDS)}"
+    if name == "cpu":
+        try:
+            importlib.import_module("redline._kernels")
+        except ImportError as error:
+            return f"the compiled kernels do not load ({error}); reinstall Redline"
+    return None
