@@ -86,9 +86,7 @@ class SamplingParams:
     def _check_flags(self) -> None:
         for name in ("include_stop_str_in_output", "ignore_eos", "skip_special_tokens"):
             if not isinstance(getattr(self, name), bool):
-                raise RequestError(
-                    f"{name} is {getattr(self, name)!r}; it must be true or false", param=name
-                )
+                raise RequestError(f"{name} is {getattr(self, name)!r}; it must be true or false", param=name)
 
     @property
     def greedy(self) -> bool:
@@ -116,7 +114,9 @@ def _strings(name: str, values: object) -> tuple[str, ...]:
     if len(values) > MAX_STOPS:
         raise RequestError(f"{name} has {len(values)} entries; at most {MAX_STOPS} are accepted", param=name)
     if any(not v for v in values):
-        raise RequestError(f"{name} has an empty string; every entry needs at least one character", param=name)
+        raise RequestError(
+            f"{name} has an empty string; every entry needs at least one character", param=name
+        )
     return tuple(values)
 
 

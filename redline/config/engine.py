@@ -1,0 +1,100 @@
+"""EngineConfig: every switch of an engine, as the user states it. "auto" is settled by resolve()."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from typing import Any, Literal, Self
+
+from redline.errors import ConfigError
+
+_UNITS = {"": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "device": ("auto", "cpu"),
+    "backend": ("auto", "cpu", "reference"),
+    "batching": ("continuous",),
+    "kv_format": ("auto", "f32", "f16"),
+    "compute": ("auto", "int8", "float"),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineConfig:
+    """What to run and with which techniques. None switches a technique off.
+
+    Raises ConfigError when a value is out of range; the message names the field and what is accepted.
+    """
+
+    model: str
+    max_context: int | None = None  # tokens; None: what the model was trained for
+    max_batch: int = 64  # sequences that run at once
+    max_waiting: int = 1024  # sequences that may queue behind them
+    threads: int | None = None  # None: REDLINE_THREADS, else all cores
+    device: Literal["auto", "cpu"] = "auto"
+    backend: Literal["auto", "cpu", "reference"] = "auto"
+    batching: Literal["continuous"] = "continuous"
+    prefix_cache: bool = True
+    chunked_prefill: int | None = 512  # token budget of one step; None: whole prompts
+    kv_format: Literal["auto", "f32", "f16"] = "auto"
+    kv_memory: int | str = "auto"  # bytes, "512MiB", "2GiB" or "auto"
+    block_size: int = 16  # tokens of one K/V block
+    compute: Literal["auto", "int8", "float"] = "auto"  # float: dequantised weights, float kernels
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, str) or not self.model:
+            raise ConfigError(f"model is {self.model!r}; it must be an alias, a path or a hub repository")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}"
+                )
+        if not isinstance(self.prefix_cache, bool):
+            raise ConfigError(f"prefix_cache is {self.prefix_cache!r}; it must be true or false")
+        self._check_counts()
+        if self.kv_memory != "auto":
+            parse_bytes("kv_memory", self.kv_memory)
+
+    def _check_counts(self) -> None:
+        _count("max_context", self.max_context, 2, 2**24, optional=True)
+        _count("max_batch", self.max_batch, 1, 4096)
+        _count("max_waiting", self.max_waiting, 1, 2**24)
+        _count("threads", self.threads, 1, 1024, optional=True)
+        _count("chunked_prefill", self.chunked_prefill, 1, 2**24, optional=True)
+        _count("block_size", self.block_size, 1, 1024)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build from plain keys, for example of a file. Unknown keys raise, with a suggestion."""
+        known = [field.name for field in fields(cls)]
+        for key in values:
+            if key not in known:
+                close = get_close_matches(key, known, n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+                raise ConfigError(f"unknown engine option {key!r}{hint}")
+        if "model" not in values:
+            raise ConfigError("model is missing; name an alias, a path or a hub repository")
+        return cls(**values)
+
+
+def parse_bytes(name: str, value: int | str) -> int:
+    """Bytes from an integer or from text such as "512MiB" or "2GB". Raises ConfigError."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        number = value
+    else:
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", str(value)[:40])
+        if match is None or match[2].lower() not in _UNITS:
+            raise ConfigError(f'{name} is {value!r}; it must be bytes, or a size such as "512MiB" or "2GiB"')
+        number = int(float(match[1]) * _UNITS[match[2].lower()])
+    if not 2**20 <= number <= 2**50:
+        raise ConfigError(f"{name} is {number} bytes; it must be between 1 MiB and 1 PiB")
+    return number
+
+
+def _count(name: str, value: object, low: int, high: int, *, optional: bool = False) -> None:
+    if value is None and optional:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        none = " or None" if optional else ""
+        raise ConfigError(f"{name} is {value!r}; it must be an integer between {low} and {high}{none}")
