@@ -1,0 +1,207 @@
+"""AsyncLLM: many callers, one engine. The engine runs in a thread of its own; callers await deltas."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import queue
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Self
+
+from redline.config.engine import EngineConfig
+from redline.config.sampling import SamplingParams
+from redline.engine.build import build_engine
+from redline.engine.engine import Engine
+from redline.engine.inputs import Prompt
+from redline.engine.outputs import Delta, EngineStats
+from redline.errors import EngineDead, QueueFull, RedlineError, RequestError
+
+logger = logging.getLogger("redline.engine")
+
+
+class AsyncLLM:
+    """A loaded model that serves any number of concurrent asyncio tasks.
+
+        async with AsyncLLM("smollm2") as llm:
+            async for delta in llm.stream("Once upon a time", SamplingParams(max_tokens=32)):
+                print(delta.text, end="")
+
+    Keyword options are the fields of EngineConfig.
+
+    Raises ConfigError, ModelError or CapacityError.
+    """
+
+    def __init__(
+        self, model: str, *, progress: Callable[[int, int], None] | None = None, **options: Any
+    ) -> None:
+        self.config = EngineConfig.from_dict({"model": model, **options})
+        built = build_engine(self.config, progress)
+        self.reasons = built.reasons
+        self.kv_bytes = built.kv_bytes
+        self._engine: Engine = built.engine
+        self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._readers: dict[str, tuple[asyncio.AbstractEventLoop, asyncio.Queue[Delta]]] = {}
+        self._request_ids = itertools.count()
+        self._failure: str | None = None
+        self._stopped = False
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="redline-engine", daemon=True)
+        self._thread.start()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Abort what runs and stop the engine's thread."""
+        self._inbox.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    @property
+    def model_name(self) -> str:
+        """The model's own name."""
+        return self._engine.model.name
+
+    @property
+    def max_context(self) -> int:
+        """Tokens that prompt and answer may have together."""
+        return self._engine.model.max_context
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer."""
+        return self._engine.model.tokenizer
+
+    @property
+    def chat_template(self) -> Any:
+        """The model's chat template, or None."""
+        return self._engine.model.chat_template
+
+    @property
+    def healthy(self) -> bool:
+        """False once the engine's thread has ended."""
+        return not self._stopped and self._thread.is_alive()
+
+    def stats(self) -> EngineStats:
+        """Gauges and counters of the engine."""
+        return self._engine.stats()
+
+    def encode_prompt(self, prompt: Prompt) -> list[int]:
+        """Checked token ids of a prompt. Raises RequestError."""
+        return self._engine.inputs.encode_prompt(prompt)
+
+    def encode_chat(
+        self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None = None
+    ) -> list[int]:
+        """Token ids of a conversation through the chat template. Raises RequestError."""
+        return self._engine.inputs.encode_chat(messages, tools)
+
+    async def stream(
+        self,
+        prompt: Prompt,
+        params: SamplingParams | None = None,
+        *,
+        request_id: str | None = None,
+        priority: int = 0,
+    ) -> AsyncIterator[Delta]:
+        """Yield the answer as it is produced. Closing the iterator, or cancelling its task, aborts.
+
+        Raises RequestError, CapacityError, QueueFull or EngineDead on the first iteration.
+        """
+        params = params or SamplingParams()
+        token_ids = self.encode_prompt(prompt)
+        self._engine.inputs.check_params(token_ids, params)
+        self._check_room()
+        request_id = request_id or f"req-{next(self._request_ids)}"
+        deltas: asyncio.Queue[Delta] = asyncio.Queue()
+        self._register(request_id, deltas)
+        self._inbox.put(lambda: self._add(request_id, token_ids, params, priority))
+        try:
+            while True:
+                delta = await deltas.get()
+                if delta.error is not None:
+                    raise delta.error
+                yield delta
+                if delta.last:
+                    return
+        finally:
+            self._inbox.put(lambda: self._forget(request_id))
+
+    def _check_room(self) -> None:
+        if self._engine.scheduler.num_waiting >= self.config.max_waiting:
+            raise QueueFull(f"{self.config.max_waiting} requests are waiting already; try again later")
+
+    def _register(self, request_id: str, deltas: asyncio.Queue[Delta]) -> None:
+        """Under the lock a reader is either refused or known to _fail_all: none is left waiting."""
+        with self._lock:
+            if self._stopped:
+                raise self._dead()
+            if request_id in self._readers:
+                raise RequestError(f"request id {request_id!r} is in use; choose another", param="request_id")
+            self._readers[request_id] = (asyncio.get_running_loop(), deltas)
+
+    def _dead(self) -> EngineDead:
+        return EngineDead(f"the engine has stopped: {self._failure or 'it was closed'}")
+
+    # Everything below runs in the engine's thread.
+
+    def _run(self) -> None:
+        try:
+            while self._obey():
+                self._publish(self._engine.step())
+        except Exception as error:  # whatever it was, every caller must hear of it
+            logger.exception("the engine stopped")
+            self._failure = f"{type(error).__name__}: {error}"
+        finally:
+            self._fail_all()
+
+    def _obey(self) -> bool:
+        """Run the commands that wait; block for one when there is nothing else to do. False: stop."""
+        while True:
+            try:
+                command = self._inbox.get(block=not self._engine.has_work)
+            except queue.Empty:
+                return True
+            if command is None:
+                return False
+            command()
+
+    def _add(self, request_id: str, token_ids: list[int], params: SamplingParams, priority: int) -> None:
+        try:
+            self._engine.add(request_id, token_ids, params, priority=priority)
+        except RedlineError as error:
+            self._publish([Delta(request_id=request_id, error=error)])
+
+    def _forget(self, request_id: str) -> None:
+        self._readers.pop(request_id, None)
+        self._engine.abort(request_id)
+
+    def _publish(self, deltas: list[Delta]) -> None:
+        """Hand deltas over, with one wake-up per event loop and step."""
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Queue[Delta], Delta]]] = {}
+        for delta in deltas:
+            reader = self._readers.get(delta.request_id)
+            if reader is not None:
+                by_loop.setdefault(reader[0], []).append((reader[1], delta))
+        for loop, batch in by_loop.items():
+            try:
+                loop.call_soon_threadsafe(_deliver, batch)
+            except RuntimeError:  # the loop was closed with its tasks; nobody listens any more
+                continue
+
+    def _fail_all(self) -> None:
+        with self._lock:
+            self._stopped = True
+        self._publish(
+            [Delta(request_id=request_id, error=self._dead()) for request_id in list(self._readers)]
+        )
+        self._readers.clear()
+
+
+def _deliver(batch: list[tuple[asyncio.Queue[Delta], Delta]]) -> None:
+    for deltas, delta in batch:
+        deltas.put_nowait(delta)

@@ -1,0 +1,85 @@
+"""build_engine(): the only place that reads switches. Each is settled here by choosing an implementation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from redline import env
+from redline.cache.paged import PagedKV
+from redline.config.engine import EngineConfig
+from redline.config.resolve import ModelLimits, resolve_cache, resolve_runtime
+from redline.core.blocks import BlockPool
+from redline.core.prefix import NullPrefixIndex, RadixPrefixIndex
+from redline.core.scheduler import Scheduler, SchedulerConfig
+from redline.decoding.sampler import Sampler
+from redline.engine.engine import Engine
+from redline.engine.inputs import PromptEncoder
+from redline.engine.memory import hardware
+from redline.models.load import load_model
+from redline.models.pull import resolve_model
+from redline.ops import threads
+from redline.ops.registry import backend
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltEngine:
+    """An engine, and why it is made as it is."""
+
+    engine: Engine
+    reasons: tuple[str, ...]
+    kv_bytes: int
+
+
+def build_engine(config: EngineConfig, progress: Progress | None = None) -> BuiltEngine:
+    """Load the model and compose an engine for it. `progress` hears (bytes done, bytes in all).
+
+    Raises ConfigError, ModelError or CapacityError.
+    """
+    runtime = resolve_runtime(config, hardware(), env.num_threads())
+    ops = backend(runtime.backend)
+    threads.set_num_threads(runtime.threads)
+    path = resolve_model(config.model)
+    model = load_model(path, ops, runtime.compute, config.max_context, progress)
+    spec = model.spec
+    limits = ModelLimits(
+        trained_context=spec.max_context,
+        kv_bytes_per_token={"f32": spec.kv_bytes_per_token(4), "f16": spec.kv_bytes_per_token(2)},
+    )
+    cache = resolve_cache(config, runtime, limits, hardware())
+    model.set_max_context(cache.max_context)
+    kv = PagedKV(
+        num_layers=spec.num_layers,
+        num_blocks=cache.num_blocks,
+        block_size=config.block_size,
+        num_kv_heads=spec.num_kv_heads,
+        head_dim=spec.head_dim,
+        dtype=runtime.kv_format,
+    )
+    pool = BlockPool(cache.num_blocks, config.block_size)
+    prefix = RadixPrefixIndex(pool) if config.prefix_cache else NullPrefixIndex()
+    scheduler = Scheduler(
+        SchedulerConfig(
+            max_batch=config.max_batch,
+            token_budget=config.chunked_prefill,
+            block_size=config.block_size,
+            max_context=cache.max_context,
+        ),
+        pool,
+        prefix,
+        time.perf_counter,
+    )
+    engine = Engine(
+        model=model,
+        kv=kv,
+        scheduler=scheduler,
+        sampler=Sampler(ops),
+        inputs=PromptEncoder(model.tokenizer, model.chat_template, spec.vocab_size, cache.max_context),
+        max_waiting=config.max_waiting,
+        clock=time.perf_counter,
+    )
+    reasons = runtime.reasons + cache.reasons
+    return BuiltEngine(engine=engine, reasons=reasons, kv_bytes=cache.kv_bytes)

@@ -1,0 +1,108 @@
+"""One choice of a request: its sequence, its text so far, and the rules that end it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from redline.core.sequence import Sequence
+from redline.decoding.detokenize import Detokenizer
+from redline.decoding.sampler import Sampled, SampleRow, TokenLogprob
+from redline.decoding.stop import StopStrings
+from redline.engine.outputs import Delta, FinishReason
+from redline.models.tokenizer import Tokenizer
+
+
+class ChoiceState:
+    """Grows by one token at a time; `finish_reason` is set by the token that ends it."""
+
+    def __init__(self, index: int, seq: Sequence, tokenizer: Tokenizer, max_context: int, seed: int) -> None:
+        params = seq.params
+        self.index = index
+        self.seq = seq
+        self.finish_reason: FinishReason | None = None
+        self.stop_reason: str | int | None = None
+        self.token_times: list[float] = []
+        self._seed = seed
+        self._max_context = max_context
+        self._eos = frozenset() if params.ignore_eos else tokenizer.eos_token_ids
+        self._counts: Counter[int] = Counter()
+        self._detokenizer = Detokenizer(tokenizer, skip_special_tokens=params.skip_special_tokens)
+        self._stops = StopStrings(params.stop, include=params.include_stop_str_in_output)
+
+    def sample_row(self) -> SampleRow:
+        """What the sampler needs to draw this choice's next token."""
+        params = self.seq.params
+        forbidden = None
+        if len(self.token_times) < params.min_tokens:
+            forbidden = self._eos | frozenset(params.stop_token_ids)
+        return SampleRow(
+            params=params,
+            seed=self._seed,
+            stream=self.index,
+            position=len(self.token_times),
+            prompt_token_ids=self.seq.prompt_token_ids,
+            output_counts=self._counts,
+            forbidden=forbidden,
+        )
+
+    def push(self, request_id: str, sampled: Sampled, now_s: float) -> Delta:
+        """Take the next token; decides whether the choice ends with it."""
+        token_id = sampled.token_id
+        self.token_times.append(now_s)
+        self._counts[token_id] += 1
+        stopped = self._stops_at(token_id)
+        text = ""
+        if not stopped or (self.seq.params.include_stop_str_in_output and token_id not in self._eos):
+            text = self._detokenizer.push(token_id)
+        text = self._scan(text)
+        if self.finish_reason is None and self._full():
+            self.finish_reason = "length"
+        if self.finish_reason is not None:
+            text += self._rest()
+        logprobs: list[TokenLogprob] | None = [sampled.logprob] if sampled.logprob is not None else None
+        return Delta(
+            request_id=request_id,
+            index=self.index,
+            text=text,
+            token_ids=[token_id],
+            logprobs=logprobs,
+            finish_reason=self.finish_reason,
+            stop_reason=self.stop_reason,
+        )
+
+    def _stops_at(self, token_id: int) -> bool:
+        """End on end-of-sequence and stop tokens, once min_tokens are there."""
+        params = self.seq.params
+        if len(self.token_times) < params.min_tokens:
+            return False
+        if token_id in params.stop_token_ids:
+            self.finish_reason, self.stop_reason = "stop", token_id
+        elif token_id in self._eos:
+            self.finish_reason = "stop"
+        return self.finish_reason is not None
+
+    def _scan(self, text: str) -> str:
+        """Text that can no longer become part of a stop string; ends the choice on a match."""
+        if len(self.token_times) < self.seq.params.min_tokens:
+            return text
+        safe, matched = self._stops.push(text)
+        if matched is not None:
+            self.finish_reason, self.stop_reason = "stop", matched
+        return safe
+
+    def _rest(self) -> str:
+        """What detokeniser and stop scan still hold back; nothing after a stop string."""
+        if isinstance(self.stop_reason, str):
+            return ""
+        safe, matched = self._stops.push(self._detokenizer.flush())
+        if matched is not None:
+            self.finish_reason, self.stop_reason = "stop", matched
+            return safe
+        return safe + self._stops.flush()
+
+    def _full(self) -> bool:
+        most = self.seq.params.max_tokens
+        produced = len(self.token_times)
+        return (most is not None and produced >= most) or (
+            len(self.seq.prompt_token_ids) + produced >= self._max_context
+        )

@@ -1,0 +1,197 @@
+"""Engine: add requests, step, abort. One step is plan, forward, sample, update; no thread of its own."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from redline.cache.paged import PagedKV
+from redline.config.sampling import SamplingParams
+from redline.core.plan import Plan
+from redline.core.scheduler import Scheduler
+from redline.core.sequence import Sequence
+from redline.decoding.sampler import Sampled, Sampler
+from redline.engine.choice import ChoiceState
+from redline.engine.inputs import PromptEncoder
+from redline.engine.outputs import Delta, EngineStats
+from redline.engine.prepare import prepare
+from redline.engine.request import ActiveRequest
+from redline.errors import QueueFull, RequestError
+from redline.models.load import LoadedModel
+
+
+class Engine:
+    """Runs many requests at once. Not thread-safe: one thread calls add, step and abort.
+
+    Nothing in here asks which techniques are on: build.py hands in the parts.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: LoadedModel,
+        kv: PagedKV,
+        scheduler: Scheduler,
+        sampler: Sampler,
+        inputs: PromptEncoder,
+        max_waiting: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self.model = model
+        self.inputs = inputs
+        self.scheduler = scheduler
+        self._kv = kv
+        self._sampler = sampler
+        self._clock = clock
+        self._max_waiting = max_waiting
+        self._requests: dict[str, ActiveRequest] = {}
+        self._owner: dict[int, tuple[ActiveRequest, ChoiceState]] = {}
+        self._seq_ids = itertools.count()
+        self._num_steps = self._prompt_tokens = self._generation_tokens = 0
+
+    @property
+    def has_work(self) -> bool:
+        """True while a request is waiting or running."""
+        return self.scheduler.has_work
+
+    def add(
+        self, request_id: str, prompt_token_ids: list[int], params: SamplingParams, *, priority: int = 0
+    ) -> None:
+        """Queue a request whose prompt came from `inputs`.
+
+        Raises RequestError when the parameters do not fit, CapacityError when the request can never fit the
+        K/V memory, QueueFull when too many wait.
+        """
+        if request_id in self._requests:
+            raise RequestError(f"request id {request_id!r} is in use; choose another", param="request_id")
+        self.inputs.check_params(prompt_token_ids, params)
+        if self.scheduler.num_waiting >= self._max_waiting:
+            raise QueueFull(f"{self._max_waiting} requests are waiting already; try again later")
+        arrival_s = self._clock()
+        seq = Sequence(next(self._seq_ids), list(prompt_token_ids), params, arrival_s, priority=priority)
+        self.scheduler.add(seq)
+        seed = params.seed if params.seed is not None else secrets.randbits(63)
+        lead = self._choice(0, seq, seed)
+        request = ActiveRequest(request_id, params, seed, lead, arrival_s)
+        self._requests[request_id] = request
+        self._owner[seq.seq_id] = (request, lead)
+        self._prompt_tokens += len(prompt_token_ids)
+
+    def abort(self, request_id: str) -> None:
+        """Forget a request and free what it held. Unknown ids are ignored: it may have just finished."""
+        request = self._requests.pop(request_id, None)
+        if request is None:
+            return
+        for choice in request.choices:
+            if self._owner.pop(choice.seq.seq_id, None) is not None:
+                self.scheduler.abort(choice.seq.seq_id)
+
+    def step(self) -> list[Delta]:
+        """Run one iteration; returns what it added to each request, in the order of the batch."""
+        plan = self.scheduler.schedule()
+        if not plan.items:
+            return []
+        self._note_scheduled(plan)
+        if plan.copies:
+            self._kv.copy(plan.copies)
+        logits_RV = self.model.decoder.forward(prepare(plan, self._kv.block_size), self._kv)
+        deltas = self._take(plan, logits_RV)
+        self._num_steps += 1
+        return deltas
+
+    def stats(self) -> EngineStats:
+        """Gauges and counters; may be read from another thread."""
+        scheduler = self.scheduler
+        return EngineStats(
+            running=scheduler.num_running,
+            waiting=scheduler.num_waiting,
+            kv_usage=scheduler.kv_usage,
+            num_blocks=scheduler.pool.num_blocks,
+            num_preemptions=scheduler.num_preemptions,
+            prompt_tokens=self._prompt_tokens,
+            generation_tokens=self._generation_tokens,
+            prefix_queries=scheduler.prefix.num_queried_tokens,
+            prefix_hits=scheduler.prefix.num_hit_tokens,
+            num_steps=self._num_steps,
+        )
+
+    def _choice(self, index: int, seq: Sequence, seed: int) -> ChoiceState:
+        return ChoiceState(index, seq, self.model.tokenizer, self.model.max_context, seed)
+
+    def _note_scheduled(self, plan: Plan) -> None:
+        now_s = self._clock()
+        for item in plan.items:
+            self._owner[item.seq.seq_id][0].scheduled(now_s)
+
+    def _take(self, plan: Plan, logits_RV: Any) -> list[Delta]:
+        """Sample, tell the scheduler, and turn tokens into deltas."""
+        sampling = [self._owner[item.seq.seq_id] for item in plan.items if item.samples]
+        drawn = self._sample(sampling, logits_RV)
+        lead_tokens = {
+            choice.seq.seq_id: samples[0].token_id
+            for (_, choice), samples in zip(sampling, drawn, strict=True)
+        }
+        self.scheduler.update(plan, lead_tokens)
+        now_s = self._clock()
+        deltas: list[Delta] = []
+        for (request, choice), samples in zip(sampling, drawn, strict=True):
+            error = next((sample.error for sample in samples if sample.error), None)
+            if error is not None:
+                self.abort(request.request_id)
+                deltas.append(Delta(request_id=request.request_id, error=error))
+                continue
+            choices = [choice, *self._fork(request, choice, samples[1:])]
+            for each, sample in zip(choices, samples, strict=True):
+                deltas.append(self._push(request, each, sample, now_s))
+        return deltas
+
+    def _sample(
+        self, sampling: list[tuple[ActiveRequest, ChoiceState]], logits_RV: Any
+    ) -> list[list[Sampled]]:
+        """One draw per choice; a prompt that just ended is drawn from once for each choice to be forked."""
+        if not sampling:
+            return []
+        rows, sources = [], []
+        for index, (request, choice) in enumerate(sampling):
+            row = choice.sample_row()
+            rows.append(row)
+            rows += [replace(row, stream=stream + 1) for stream in range(request.num_unforked)]
+            sources += [index] * (1 + request.num_unforked)
+        if len(sources) > len(sampling):
+            logits_RV = logits_RV[sources]
+        drawn = iter(self._sampler.sample(logits_RV, rows))
+        return [list(itertools.islice(drawn, 1 + request.num_unforked)) for request, _ in sampling]
+
+    def _fork(self, request: ActiveRequest, lead: ChoiceState, samples: list[Sampled]) -> list[ChoiceState]:
+        """Start the other choices of a request on the blocks of its prompt."""
+        forked = []
+        for sample in samples:
+            child = Sequence(
+                next(self._seq_ids),
+                lead.seq.prompt_token_ids,
+                lead.seq.params,
+                lead.seq.arrival_s,
+                priority=lead.seq.priority,
+            )
+            child.output_token_ids.append(sample.token_id)
+            self.scheduler.fork(lead.seq, child)
+            choice = self._choice(len(request.choices), child, request.seed)
+            request.choices.append(choice)
+            self._owner[child.seq_id] = (request, choice)
+            forked.append(choice)
+        return forked
+
+    def _push(self, request: ActiveRequest, choice: ChoiceState, sample: Sampled, now_s: float) -> Delta:
+        delta = choice.push(request.request_id, sample, now_s)
+        self._generation_tokens += 1
+        if choice.finish_reason is None:
+            return delta
+        del self._owner[choice.seq.seq_id]
+        self.scheduler.finish(choice.seq.seq_id, choice.finish_reason)
+        if not request.finished:
+            return delta
+        del self._requests[request.request_id]
+        return replace(delta, metrics=request.metrics())

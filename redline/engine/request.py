@@ -1,0 +1,54 @@
+"""ActiveRequest: the engine's record of one request, from admission to its last token."""
+
+from __future__ import annotations
+
+from redline.config.sampling import SamplingParams
+from redline.engine.choice import ChoiceState
+from redline.engine.outputs import RequestMetrics
+
+
+class ActiveRequest:
+    """One request; its first choice runs the prompt, the others are forked from it."""
+
+    def __init__(
+        self, request_id: str, params: SamplingParams, seed: int, lead: ChoiceState, arrival_s: float
+    ) -> None:
+        self.request_id = request_id
+        self.params = params
+        self.seed = seed
+        self.choices = [lead]
+        self._arrival_s = arrival_s
+        self._scheduled_s: float | None = None
+
+    @property
+    def num_unforked(self) -> int:
+        """Choices that do not exist yet: they share the prompt and start with its logits."""
+        return self.params.n - len(self.choices)
+
+    @property
+    def finished(self) -> bool:
+        return self.num_unforked == 0 and all(choice.finish_reason for choice in self.choices)
+
+    def scheduled(self, now_s: float) -> None:
+        """Note when the request first got a place in a step."""
+        if self._scheduled_s is None:
+            self._scheduled_s = now_s
+
+    def metrics(self) -> RequestMetrics:
+        """Times and counts of the finished request."""
+        lead = self.choices[0]
+        times = lead.token_times
+        gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        scheduled_s = self._scheduled_s if self._scheduled_s is not None else self._arrival_s
+        return RequestMetrics(
+            arrival_s=self._arrival_s,
+            queue_s=scheduled_s - self._arrival_s,
+            ttft_s=times[0] - self._arrival_s,
+            tpot_s=sum(gaps) / len(gaps) if gaps else 0.0,
+            itl_s=gaps,
+            e2e_s=max(choice.token_times[-1] for choice in self.choices) - self._arrival_s,
+            num_prompt_tokens=len(lead.seq.prompt_token_ids),
+            num_output_tokens=sum(len(choice.token_times) for choice in self.choices),
+            num_cached_tokens=lead.seq.num_cached_tokens,
+            num_preemptions=sum(choice.seq.num_preemptions for choice in self.choices),
+        )

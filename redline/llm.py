@@ -1,0 +1,183 @@
+"""LLM: generate, chat and stream in the calling thread, without a server."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from redline.config.engine import EngineConfig
+from redline.config.sampling import SamplingParams
+from redline.engine.build import build_engine
+from redline.engine.collect import Collector
+from redline.engine.inputs import Prompt
+from redline.engine.outputs import Delta, EngineStats, RequestOutput
+from redline.errors import RequestError
+
+Messages = list[dict[str, Any]]
+
+
+class LLM:
+    """A model, loaded and ready, for offline use.
+
+        llm = LLM("smollm2", max_context=2048)
+        [output] = llm.generate(["The capital of France is"], SamplingParams(temperature=0, max_tokens=8))
+        print(output.text)
+
+    Keyword options are the fields of EngineConfig. All prompts of one call run as one continuous batch.
+    Use it from one thread; AsyncLLM serves many callers.
+
+    Raises ConfigError, ModelError or CapacityError.
+    """
+
+    def __init__(
+        self, model: str, *, progress: Callable[[int, int], None] | None = None, **options: Any
+    ) -> None:
+        self.config = EngineConfig.from_dict({"model": model, **options})
+        built = build_engine(self.config, progress)
+        self.reasons = built.reasons
+        self.kv_bytes = built.kv_bytes
+        self._engine = built.engine
+        self._request_ids = itertools.count()
+        self._collectors: dict[str, Collector] = {}
+        self._streams: dict[str, list[Delta]] = {}
+
+    @property
+    def max_context(self) -> int:
+        """Tokens that prompt and answer may have together."""
+        return self._engine.model.max_context
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer."""
+        return self._engine.model.tokenizer
+
+    @property
+    def chat_template(self) -> Any:
+        """The model's chat template, or None."""
+        return self._engine.model.chat_template
+
+    @property
+    def spec(self) -> Any:
+        """The model's shape."""
+        return self._engine.model.spec
+
+    def stats(self) -> EngineStats:
+        """Gauges and counters of the engine."""
+        return self._engine.stats()
+
+    def generate(
+        self,
+        prompts: Prompt | list[str] | list[list[int]],
+        params: SamplingParams | list[SamplingParams] | None = None,
+    ) -> list[RequestOutput]:
+        """Complete each prompt (text or token ids); answers come in the order of the prompts.
+
+        Raises RequestError before anything runs when one of the prompts or parameters is wrong.
+        """
+        batch = _as_batch(prompts)
+        encoded = [self._engine.inputs.encode_prompt(prompt) for prompt in batch]
+        texts = [prompt if isinstance(prompt, str) else None for prompt in batch]
+        return self._run(encoded, texts, _params_for(params, len(batch)))
+
+    def chat(
+        self, messages: Messages | list[Messages], params: SamplingParams | list[SamplingParams] | None = None
+    ) -> list[RequestOutput]:
+        """Answer one conversation, or several at once, through the model's chat template."""
+        conversations = messages if messages and isinstance(messages[0], list) else [messages]
+        encoded = [self._engine.inputs.encode_chat(conversation) for conversation in conversations]
+        return self._run(encoded, [None] * len(encoded), _params_for(params, len(encoded)))
+
+    def stream(self, prompt: Prompt | Messages, params: SamplingParams | None = None) -> Iterator[Delta]:
+        """Yield the answer to one prompt, or to one list of chat messages, as it is produced.
+
+        Closing the iterator aborts the request. Several streams may be read in turn; they share steps.
+        """
+        token_ids = self._encode(prompt)
+        request_id = self._next_id()
+        self._engine.add(request_id, token_ids, params or SamplingParams())
+        self._streams[request_id] = []
+        return self._read_stream(request_id)
+
+    def _encode(self, prompt: Prompt | Messages) -> list[int]:
+        if isinstance(prompt, list) and prompt and isinstance(prompt[0], dict):
+            return self._engine.inputs.encode_chat(prompt)  # type: ignore[arg-type]
+        return self._engine.inputs.encode_prompt(prompt)  # type: ignore[arg-type]
+
+    def _read_stream(self, request_id: str) -> Iterator[Delta]:
+        pending = self._streams[request_id]
+        try:
+            while True:
+                while not pending:
+                    self._step()
+                delta = pending.pop(0)
+                if delta.error is not None:
+                    raise delta.error
+                yield delta
+                if delta.last:
+                    return
+        finally:
+            del self._streams[request_id]
+            self._engine.abort(request_id)
+
+    def _run(
+        self, encoded: list[list[int]], texts: list[str | None], params: list[SamplingParams]
+    ) -> list[RequestOutput]:
+        for token_ids, each in zip(encoded, params, strict=True):
+            self._engine.inputs.check_params(token_ids, each)
+        collectors: dict[str, Collector] = {}
+        try:
+            for token_ids, text, each in zip(encoded, texts, params, strict=True):
+                request_id = self._next_id()
+                self._add_when_there_is_room(request_id, token_ids, each)
+                collectors[request_id] = self._collectors[request_id] = Collector(request_id, text, token_ids)
+            while not all(collector.done for collector in collectors.values()):
+                self._step()
+            return [collector.output() for collector in collectors.values()]
+        finally:
+            for request_id in collectors:
+                del self._collectors[request_id]
+                self._engine.abort(request_id)
+
+    def _add_when_there_is_room(self, request_id: str, token_ids: list[int], params: SamplingParams) -> None:
+        """An offline batch may be longer than the waiting queue: run steps until the next one fits."""
+        while self._engine.scheduler.num_waiting >= self.config.max_waiting:
+            self._step()
+        self._engine.add(request_id, token_ids, params)
+
+    def _step(self) -> None:
+        for delta in self._engine.step():
+            if delta.request_id in self._collectors:
+                self._collectors[delta.request_id].add(delta)
+            elif delta.request_id in self._streams:
+                self._streams[delta.request_id].append(delta)
+
+    def _next_id(self) -> str:
+        return f"llm-{next(self._request_ids)}"
+
+
+def _as_batch(prompts: Any) -> list[Prompt]:
+    """One prompt or many: a string is one, a list of integers is one, any other list is many."""
+    if isinstance(prompts, str):
+        return [prompts]
+    if not isinstance(prompts, list | tuple):
+        raise RequestError(
+            f"prompts is {type(prompts).__name__}; it must be text, token ids, or a list of either",
+            param="prompt",
+        )
+    if prompts and isinstance(prompts[0], int):
+        return [list(prompts)]
+    return list(prompts)
+
+
+def _params_for(params: SamplingParams | list[SamplingParams] | None, count: int) -> list[SamplingParams]:
+    if params is None:
+        return [SamplingParams()] * count
+    if isinstance(params, SamplingParams):
+        return [params] * count
+    if len(params) != count:
+        raise RequestError(
+            f"there are {count} prompts but {len(params)} SamplingParams; give one for all or one for each",
+            param="params",
+        )
+    return list(params)
