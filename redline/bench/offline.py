@@ -1,0 +1,122 @@
+"""redline bench offline: speed and memory of one batch of equal requests, without a server.
+
+How the numbers come about. A run gives `batch` random prompts of `prompt_tokens` to the engine at once.
+One run stops after the first token of each answer, the other goes on to `output_tokens`:
+
+    prefill tok/s = batch * prompt_tokens / duration of the short run
+    decode tok/s  = batch * (output_tokens - 1) / (duration of the long run - duration of the short run)
+
+Each pair of runs has prompts of its own, so that no prefix can be reused between pairs, and the prefix
+cache is off within one. Medians over the repeats, after one pair to warm up.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from redline.config.sampling import SamplingParams
+from redline.engine.outputs import RequestOutput
+from redline.errors import ConfigError
+from redline.llm import LLM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """A batch of requests of equal size."""
+
+    batch: int = 1
+    prompt_tokens: int = 128
+    output_tokens: int = 64
+    repeats: int = 3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {"batch": 1, "prompt_tokens": 1, "output_tokens": 2, "repeats": 1}
+        for name, low in least.items():
+            value = getattr(self, name)
+            if value < low:
+                raise ConfigError(f"{name} is {value}; it must be at least {low}")
+
+    def prompts(self, vocab_size: int, repeat: int) -> list[list[int]]:
+        """Random token ids, the same for the same seed and repeat."""
+        random_ids = random.Random(f"{self.seed}/{repeat}")
+        return [
+            [random_ids.randrange(vocab_size) for _ in range(self.prompt_tokens)] for _ in range(self.batch)
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfflineResult:
+    """Medians. Times in seconds, rates in tokens per second over the whole batch, memory in bytes."""
+
+    prefill_tok_s: float
+    decode_tok_s: float
+    ttft_s: float  # of the median request, all having arrived at once
+    tpot_s: float
+    e2e_s: float  # the whole long run
+    peak_memory_bytes: int | None  # VmHWM of the process; None where the system does not tell
+
+
+def bench_offline(
+    llm: LLM, workload: Workload, on_repeat: Callable[[int], None] | None = None
+) -> OfflineResult:
+    """Measure `workload` on `llm`; `on_repeat` hears how many repeats are done."""
+    pairs = []
+    for repeat in range(workload.repeats + 1):  # the first one warms up
+        pairs.append(_measure_pair(llm, workload, repeat))
+        if on_repeat is not None:
+            on_repeat(repeat)
+    pairs = pairs[1:]
+    return OfflineResult(
+        prefill_tok_s=_median(workload.batch * workload.prompt_tokens / pair.short_s for pair in pairs),
+        decode_tok_s=_median(
+            workload.batch * (workload.output_tokens - 1) / max(pair.long_s - pair.short_s, 1e-9)
+            for pair in pairs
+        ),
+        ttft_s=_median(output.metrics.ttft_s for pair in pairs for output in pair.outputs),
+        tpot_s=_median(output.metrics.tpot_s for pair in pairs for output in pair.outputs),
+        e2e_s=_median(pair.long_s for pair in pairs),
+        peak_memory_bytes=peak_memory_bytes(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    short_s: float
+    long_s: float
+    outputs: list[RequestOutput]  # of the long run
+
+
+def _measure_pair(llm: LLM, workload: Workload, repeat: int) -> _Pair:
+    prompts = workload.prompts(llm.spec.vocab_size, repeat)
+    short_s, _ = _run(llm, prompts, 1)
+    long_s, outputs = _run(llm, prompts, workload.output_tokens)
+    return _Pair(short_s, long_s, outputs)
+
+
+def _run(llm: LLM, prompts: list[list[int]], max_tokens: int) -> tuple[float, list[RequestOutput]]:
+    params = SamplingParams(max_tokens=max_tokens, temperature=0.0, ignore_eos=True)
+    start_s = time.perf_counter()
+    outputs = llm.generate(prompts, params)
+    return time.perf_counter() - start_s, outputs
+
+
+def _median(values: Iterable[float]) -> float:
+    return statistics.median(values)
+
+
+def peak_memory_bytes() -> int | None:
+    """The most memory this process has held in RAM so far (VmHWM)."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return None

@@ -1,0 +1,78 @@
+"""The flags that describe an engine, shared by every verb that runs one. Each is a field of EngineConfig."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from redline.config.engine import CHOICES
+
+DEFAULT_MODEL = "smollm2"
+
+# field -> help; the flag is the field's name with dashes. EngineConfig checks the values.
+INTEGERS = {
+    "max_context": "tokens of prompt and answer together (default: what the model was trained for)",
+    "max_batch": "sequences that run at once (default: 64)",
+    "max_waiting": "sequences that may wait behind them (default: 1024)",
+    "threads": "threads of the kernels (default: REDLINE_THREADS, else all cores)",
+    "block_size": "tokens of one K/V block (default: 16)",
+}
+NAMES = {
+    "device": "where to run (default: auto)",
+    "backend": "which kernels run: compiled (cpu) or the slow reference (default: auto)",
+    "batching": "when sequences join the batch (default: continuous)",
+    "kv_format": "number format of the K/V cache (default: auto)",
+    "compute": "integer kernels, or float ones on dequantised weights (default: auto)",
+}
+
+
+def add_engine_flags(parser: argparse.ArgumentParser) -> None:
+    """Add --model and one flag per field of EngineConfig. Flags not given leave no trace in the result."""
+    group = parser.add_argument_group("engine")
+    group.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        help=f"alias, GGUF file, safetensors directory or hub repository (default: {DEFAULT_MODEL})",
+    )
+    for name, text in INTEGERS.items():
+        group.add_argument(_flag(name), type=int, metavar="N", default=argparse.SUPPRESS, help=text)
+    for name, text in NAMES.items():
+        group.add_argument(_flag(name), choices=CHOICES[name], default=argparse.SUPPRESS, help=text)
+    group.add_argument(
+        "--chunked-prefill",
+        type=_integer_or_none,
+        metavar="N|none",
+        default=argparse.SUPPRESS,
+        help="token budget of one step; none: whole prompts at once (default: 512)",
+    )
+    group.add_argument(
+        "--prefix-cache",
+        action=argparse.BooleanOptionalAction,
+        default=argparse.SUPPRESS,
+        help="reuse the K/V of equal prompt beginnings (default: on)",
+    )
+    group.add_argument(
+        "--kv-memory",
+        metavar="SIZE",
+        default=argparse.SUPPRESS,
+        help='memory of the K/V cache: auto, bytes, or a size such as "2GiB" (default: auto)',
+    )
+
+
+def engine_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of EngineConfig that the command line set, without the model."""
+    names = [*INTEGERS, *NAMES, "chunked_prefill", "prefix_cache", "kv_memory"]
+    return {name: getattr(args, name) for name in names if hasattr(args, name)}
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _integer_or_none(text: str) -> int | None:
+    if text == "none":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither an integer nor none") from None

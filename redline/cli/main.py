@@ -1,0 +1,107 @@
+"""The redline command: one verb per file, imported when it is named, so that --help costs nothing."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from difflib import get_close_matches
+from typing import NoReturn
+
+import redline
+from redline.errors import RedlineError
+
+# verb -> what it does; redline/cli/<verb>.py has add_arguments(parser) and run(args) -> exit code
+VERBS = {
+    "generate": "complete one prompt, or answer it with an instruct model",
+    "chat": "talk with a model in the terminal",
+    "serve": "serve a model over HTTP with the OpenAI API",
+    "pull": "download a model into the cache",
+    "techniques": "list the optimisations, their switches and what each promises",
+    "bench": "measure speed and memory on this machine",
+}
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130  # what a shell reports for a program that ends by SIGINT
+EXIT_PIPE = 141  # and by SIGPIPE
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports wrong arguments the way every other user error is reported: one line, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        report(f"{message} (see {self.prog} --help)")
+        raise SystemExit(EXIT_ERROR)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line `argv` and return its exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a character the terminal cannot show is no reason to fail
+            stream.reconfigure(errors="replace")
+    try:
+        code = _run(argv)
+        sys.stdout.flush()
+        return code
+    except RedlineError as error:
+        report(str(error))
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has left. Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
+
+
+def report(message: str) -> None:
+    """Print one error line, whatever line breaks the message has."""
+    sys.stderr.write(f"redline: error: {' '.join(message.split())}\n")
+
+
+def build_parser(verb: str | None) -> argparse.ArgumentParser:
+    """The parser for one verb; without one, what --help shows."""
+    listing = "\n".join(f"  {name:<12}{summary}" for name, summary in VERBS.items())
+    parser = Parser(
+        prog="redline",
+        usage="redline [--version] VERB ...",
+        description=f"LLM inference at the limit of the hardware you have.\n\nverbs:\n{listing}",
+        epilog="redline VERB --help explains the flags of one verb.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"redline {redline.__version__}")
+    verbs = parser.add_subparsers(
+        prog="redline",
+        dest="verb",
+        metavar="VERB",
+        required=True,
+        parser_class=Parser,
+        help=argparse.SUPPRESS,
+    )
+    if verb in VERBS:
+        module = importlib.import_module(f"redline.cli.{verb}")
+        child = verbs.add_parser(verb, description=f"{VERBS[verb][0].upper()}{VERBS[verb][1:]}.")
+        module.add_arguments(child)
+        child.set_defaults(run=module.run)
+    return parser
+
+
+def _run(argv: list[str]) -> int:
+    verb = next((word for word in argv if not word.startswith("-")), None)
+    parser = build_parser(verb)
+    if verb is None and not argv:
+        parser.print_help()
+        return EXIT_ERROR
+    if verb is not None and verb not in VERBS:
+        close = get_close_matches(verb, VERBS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(VERBS)}"
+        parser.error(f"unknown verb {verb!r}; {hint}")
+    args = parser.parse_args(argv)
+    args.argv = argv  # for reports that say how they were made
+    code: int = args.run(args)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""redline techniques: the table of optimisations."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import textwrap
+from dataclasses import asdict
+from difflib import get_close_matches
+
+from redline.errors import ConfigError
+from redline.techniques import TECHNIQUES, Technique
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="?", help="show everything about one technique")
+    parser.add_argument("--json", action="store_true", help="print a JSON list with every column")
+
+
+def run(args: argparse.Namespace) -> int:
+    chosen = TECHNIQUES if args.name is None else (_find(args.name),)
+    if args.json:
+        sys.stdout.write(json.dumps([asdict(technique) for technique in chosen], indent=2) + "\n")
+    elif args.name is not None:
+        sys.stdout.write(_card(chosen[0]))
+    elif sys.stdout.isatty():
+        _print_table(chosen)
+    else:
+        sys.stdout.write(_columns(chosen))
+    return 0
+
+
+def _find(name: str) -> Technique:
+    names = [technique.name for technique in TECHNIQUES]
+    if name not in names:
+        close = get_close_matches(name, names, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else "redline techniques lists them"
+        raise ConfigError(f"there is no technique {name!r}; {hint}")
+    return TECHNIQUES[names.index(name)]
+
+
+def _card(technique: Technique) -> str:
+    lines = [technique.name, *textwrap.wrap(technique.summary, 96), ""]
+    for key, value in asdict(technique).items():
+        text = ", ".join(value) if isinstance(value, tuple) else value
+        if key not in ("name", "summary") and text:
+            wrapped = textwrap.wrap(text, 96, initial_indent=f"{key:<9}", subsequent_indent=" " * 9)
+            lines.extend(wrapped)
+    return "\n".join(lines) + "\n"
+
+
+def _columns(techniques: tuple[Technique, ...]) -> str:
+    """Aligned columns without lines or colour, for a pipe."""
+    rows = [("TECHNIQUE", "PROMISE", "OFF BY", "FILE")]
+    rows += [(each.name, each.promise, each.switch, each.file) for each in techniques]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return "".join(
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)) + f"  {row[3]}\n"
+        for row in rows
+    )
+
+
+def _print_table(techniques: tuple[Technique, ...]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("technique", no_wrap=True, style="bold")
+    table.add_column("promise", no_wrap=True)
+    table.add_column("off by", overflow="fold")
+    table.add_column("file", overflow="fold", style="dim")
+    colours = {"exact": "green", "tolerance": "yellow", "bound": "red"}
+    for each in techniques:
+        colour = colours[each.promise]
+        table.add_row(each.name, f"[{colour}]{each.promise}[/{colour}]", each.switch, each.file)
+    console = Console()
+    console.print(table)
+    console.print("exact: the same tokens, bit for bit. tolerance: float rounding. bound: a stated limit.")
+    console.print("redline techniques NAME shows one in full, with its paper.")

@@ -1,0 +1,70 @@
+"""What the verbs show on a terminal: progress on stderr, text that cannot take the terminal over."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+Progress = Callable[[int, int], None]
+PATIENCE_S = 0.4  # work that ends sooner shows no bar, and does not pay for importing one
+
+# A model, or a file, may hold escape sequences that move the cursor or rename the window.
+_CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160))}
+_CONTROLS = {code: mark for code, mark in _CONTROLS.items() if chr(code) not in "\n\t"}
+
+
+def printable(text: str) -> str:
+    """`text` with its control characters replaced when stdout is a terminal; unchanged in a pipe."""
+    return text.translate(_CONTROLS) if sys.stdout.isatty() else text
+
+
+@contextlib.contextmanager
+def progress_bar(title: str) -> Iterator[Progress]:
+    """A callback (bytes done, bytes in all) that draws a bar on a terminal and nothing in a pipe."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    bar = _Bar(title)
+    try:
+        yield bar.update
+    finally:
+        bar.close()
+
+
+class _Bar:
+    """A rich progress bar that appears once the work has taken PATIENCE_S."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._start_s = time.monotonic()
+        self._draw: Progress | None = None
+        self._stop: Callable[[], None] = lambda: None
+
+    def update(self, done: int, total: int) -> None:
+        if self._draw is None:
+            if time.monotonic() - self._start_s < PATIENCE_S:
+                return
+            self._draw = self._open()
+        self._draw(done, total)
+
+    def close(self) -> None:
+        self._stop()
+
+    def _open(self) -> Progress:
+        from rich import progress
+        from rich.console import Console
+
+        columns = (
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.DownloadColumn(),
+            progress.TransferSpeedColumn(),
+            progress.TimeRemainingColumn(),
+        )
+        bar = progress.Progress(*columns, console=Console(stderr=True), transient=True)
+        task = bar.add_task(self._title, total=None)
+        bar.start()
+        self._stop = bar.stop
+        return lambda done, total: bar.update(task, completed=done, total=total or None)

@@ -1,0 +1,254 @@
+"""One row per optimisation: where it lives, how to switch it off, what it promises.
+
+`redline techniques` prints the table; docs/techniques.md holds it too, with a paragraph on each. A test
+compares the two, and checks that every file and every switch exists.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+ALWAYS_ON = "always on"
+# Against `transformers` in float32 on the dequantised weights, SmolLM2, English text.
+INT8_BOUND = "against float32 on the same weights: top-1 agreement >= 97 %, mean KL divergence <= 0.0024"
+F16_BOUND = "against an f32 cache: top-1 agreement >= 99 %, mean KL divergence <= 1e-4"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Technique:
+    """`promise` says what switching it on may change.
+
+    exact: nothing; the same tokens, bit for bit. tolerance: the rounding of floats. bound: `limit` says how
+    much.
+    """
+
+    name: str
+    file: str  # relative to the checkout
+    switch: str  # the option of EngineConfig that gives the baseline, or ALWAYS_ON
+    promise: Literal["exact", "tolerance", "bound"]
+    summary: str
+    paper: str
+    limit: str = ""
+    needs: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()
+
+
+TECHNIQUES = (
+    # Which tokens run, and when.
+    Technique(
+        name="continuous-batching",
+        file="redline/core/scheduler.py",
+        switch="max_batch=1",
+        promise="exact",
+        summary="The batch is put together anew for every step: requests join and leave between tokens.",
+        paper="Yu et al., Orca, OSDI 2022",
+        needs=("batch-invariance",),
+    ),
+    Technique(
+        name="selective-batching",
+        file="redline/engine/prepare.py",
+        switch=ALWAYS_ON,
+        promise="exact",
+        summary="Tokens of all requests share one flat axis; only attention tells requests apart.",
+        paper="Yu et al., Orca, OSDI 2022",
+        needs=("batch-invariance",),
+    ),
+    Technique(
+        name="chunked-prefill",
+        file="redline/core/chunked_prefill.py",
+        switch="chunked_prefill=None",
+        promise="exact",
+        summary="Long prompts are cut into chunks that share the token budget of a step with decodes.",
+        paper="Agrawal et al., Sarathi-Serve, OSDI 2024, arXiv:2403.02310",
+        needs=("batch-invariance",),
+    ),
+    Technique(
+        name="recompute-preemption",
+        file="redline/core/preemption.py",
+        switch=ALWAYS_ON,
+        promise="exact",
+        summary="When memory runs out, the latest request gives its blocks back and is computed again later.",
+        paper="Kwon et al., vLLM, SOSP 2023, arXiv:2309.06180",
+        needs=("paged-cache", "batch-invariance"),
+    ),
+    Technique(
+        name="needed-logits",
+        file="redline/engine/prepare.py",
+        switch=ALWAYS_ON,
+        promise="exact",
+        summary="Only rows that are sampled reach the output projection: one per prompt, not one per token.",
+        paper="common practice",
+    ),
+    # The key/value cache.
+    Technique(
+        name="kv-cache",
+        file="redline/cache/paged.py",
+        switch=ALWAYS_ON,
+        promise="exact",
+        summary="Keys and values are kept, so that a new token costs one row of work, not the whole prompt.",
+        paper="Shazeer, Fast Transformer Decoding, 2019, arXiv:1911.02150",
+    ),
+    Technique(
+        name="paged-cache",
+        file="redline/core/blocks.py",
+        switch=ALWAYS_ON,
+        promise="exact",
+        summary="The cache is cut into blocks that are handed out as sequences grow.",
+        paper="Kwon et al., vLLM, SOSP 2023, arXiv:2309.06180",
+        needs=("kv-cache",),
+    ),
+    Technique(
+        name="copy-on-write",
+        file="redline/core/block_tables.py",
+        switch=ALWAYS_ON,
+        promise="exact",
+        summary="The answers of one request (n > 1) share the blocks of its prompt until one of them writes.",
+        paper="Kwon et al., vLLM, SOSP 2023, arXiv:2309.06180",
+        needs=("paged-cache",),
+    ),
+    Technique(
+        name="prefix-reuse",
+        file="redline/core/prefix.py",
+        switch="prefix_cache=False",
+        promise="exact",
+        summary="Blocks of ended requests stay, in a radix tree, for prompts that begin alike.",
+        paper="Zheng et al., SGLang, NeurIPS 2024, arXiv:2312.07104",
+        needs=("paged-cache", "batch-invariance"),
+    ),
+    Technique(
+        name="f16-kv",
+        file="redline/cache/paged.py",
+        switch="kv_format=f32",
+        promise="bound",
+        limit=F16_BOUND,
+        summary="Keys and values are stored in half precision: half the memory, half the reads.",
+        paper="common practice",
+        needs=("kv-cache",),
+    ),
+    # Kernels.
+    Technique(
+        name="batch-invariance",
+        file="csrc/cpu/matmul.cpp",
+        switch=ALWAYS_ON,
+        promise="exact",
+        summary="Every row is summed in one fixed order, whatever shares the batch and however many threads run.",
+        paper="He et al., Defeating Nondeterminism in LLM Inference, 2025",
+    ),
+    Technique(
+        name="flash-attention",
+        file="csrc/cpu/attention.cpp",
+        switch="backend=reference",
+        promise="tolerance",
+        summary="Keys are visited in tiles with a running maximum and sum; no row of scores is ever stored.",
+        paper="Milakov, Gimelshein, 2018, arXiv:1805.02867; Dao et al., FlashAttention, 2022, arXiv:2205.14135",
+    ),
+    Technique(
+        name="grouped-query-attention",
+        file="redline/layers/attention.py",
+        switch=ALWAYS_ON,
+        promise="exact",
+        summary="Query heads of a group read one key/value head, which is stored and loaded once.",
+        paper="Ainslie et al., GQA, EMNLP 2023, arXiv:2305.13245",
+    ),
+    Technique(
+        name="sliding-window",
+        file="csrc/cpu/attention.cpp",
+        switch=ALWAYS_ON,
+        promise="exact",
+        summary="Layers that see only the last W tokens visit only the tiles that hold those.",
+        paper="Beltagy et al., Longformer, 2020, arXiv:2004.05150; Jiang et al., Mistral 7B, 2023, arXiv:2310.06825",
+    ),
+    Technique(
+        name="rope-scaling",
+        file="redline/layers/rotary.py",
+        switch=ALWAYS_ON,
+        promise="exact",
+        summary="Rotary tables for contexts beyond the one trained for: linear, dynamic NTK, YaRN, Llama 3.",
+        paper="Chen et al., 2023, arXiv:2306.15595; Peng et al., YaRN, ICLR 2024, arXiv:2309.00071",
+    ),
+    Technique(
+        name="fused-add-norm",
+        file="redline/layers/norm.py",
+        switch=ALWAYS_ON,
+        promise="exact",
+        summary="The residual sum and the norm behind it are one pass over memory.",
+        paper="common practice",
+    ),
+    Technique(
+        name="merged-projections",
+        file="redline/layers/attention.py",
+        switch=ALWAYS_ON,
+        promise="exact",
+        summary="Query, key and value projections are one matrix, gate and up projections another.",
+        paper="common practice",
+    ),
+    Technique(
+        name="fused-gating",
+        file="redline/layers/mlp.py",
+        switch=ALWAYS_ON,
+        promise="exact",
+        summary="Activation and product of a gated MLP are one pass over the merged gate and up rows.",
+        paper="Shazeer, GLU Variants Improve Transformer, 2020, arXiv:2002.05202",
+        needs=("merged-projections",),
+    ),
+    Technique(
+        name="isa-dispatch",
+        file="csrc/dispatch.cpp",
+        switch="backend=reference",
+        promise="tolerance",
+        summary="Kernels are compiled once per instruction set; the best one the processor has is chosen at start.",
+        paper="common practice",
+    ),
+    # Number formats.
+    Technique(
+        name="int4-weights",
+        file="redline/quant/int4.py",
+        switch="compute=float",
+        promise="tolerance",
+        summary="Four-bit weights with a scale per group are multiplied as stored, and never unpacked in memory.",
+        paper="Frantar et al., GPTQ, ICLR 2023, arXiv:2210.17323",
+    ),
+    Technique(
+        name="int8-weights",
+        file="redline/quant/int8.py",
+        switch="compute=float",
+        promise="tolerance",
+        summary="Eight-bit weights with a scale per group are multiplied as stored.",
+        paper="Dettmers et al., LLM.int8(), NeurIPS 2022, arXiv:2208.07339",
+    ),
+    Technique(
+        name="int8-activations",
+        file="csrc/cpu/quantise.cpp",
+        switch="compute=float",
+        promise="bound",
+        limit=INT8_BOUND,
+        summary="Activations are rounded to eight bits per group of 32 on the fly, for integer dot products.",
+        paper="Yao et al., ZeroQuant, NeurIPS 2022, arXiv:2206.01861",
+    ),
+    # Around the model.
+    Technique(
+        name="mapped-weights",
+        file="redline/models/mapped_file.py",
+        switch=ALWAYS_ON,
+        promise="exact",
+        summary="Model files are mapped into memory: the first use loads a page, a second process shares it.",
+        paper="common practice",
+    ),
+    Technique(
+        name="counter-based-sampling",
+        file="redline/decoding/random.py",
+        switch=ALWAYS_ON,
+        promise="exact",
+        summary="A random draw depends on the seed and the token's place alone, so any batch samples alike.",
+        paper="Salmon et al., Parallel Random Numbers: As Easy as 1, 2, 3, SC 2011",
+    ),
+    Technique(
+        name="incremental-detokenisation",
+        file="redline/decoding/detokenize.py",
+        switch=ALWAYS_ON,
+        promise="exact",
+        summary="Text is decoded from the last few tokens only, and held back while a character is incomplete.",
+        paper="common practice",
+    ),
+)
