@@ -1,0 +1,114 @@
+// What matmul_int8 and matmul_int4 share: the loops over rows and blocks, and the tile they call.
+//
+// For each group the products of codes are summed exactly in integers; float32 then does, per output and
+// in the order of the groups, the same sequence on one row or many:
+//   y = fma(weight scale * activation scale, sum, y);  y = fma(min, scaled sum of activations, y)
+#pragma once
+#include <algorithm>
+
+#include "cpu/activations.h"
+#include "cpu/int_layout.h"
+#include "cpu/numbers.h"
+#include "simd.h"
+
+namespace redline {
+namespace REDLINE_ISA {
+namespace {
+
+template <int kBits_, bool kMins_, typename Scale_, int kScaleGroup_ = 32>
+struct Format {
+  static constexpr int kBits = kBits_;
+  static constexpr bool kMins = kMins_;
+  using Scale = Scale_;
+  static constexpr int kScaleGroup = kScaleGroup_;
+  static constexpr int kParts = kGroup / kScaleGroup_;
+};
+
+// y[row .. row + kRows, 16 outputs of a block]; only `lanes` of them exist.
+struct Tile {
+  const Activations& a;
+  const IntMatrix& w;
+  int64_t row, block;
+  float* y;
+  int64_t lanes;
+};
+
+template <typename F, int kRows>
+void multiply(const Tile& t) {
+  using Scale = typename F::Scale;
+  const int64_t groups = t.a.groups, scale_groups = groups * F::kParts;
+  const Scale* scales = static_cast<const Scale*>(t.w.scales) + t.block * scale_groups * kBlock;
+  const Scale* mins = static_cast<const Scale*>(t.w.mins) + (F::kMins ? t.block * scale_groups * kBlock : 0);
+  for (int r = 0; r < kRows; ++r) {
+    const int8_t* x = t.a.codes + (t.row + r) * groups * kGroup;
+    const uint8_t* cell = t.w.codes + t.block * groups * kCellBytes<F::kBits>;
+    float acc[kBlock] = {};
+    for (int64_t g = 0; g < scale_groups; ++g) {
+      const int64_t row_group = (t.row + r) * groups + g / F::kParts;
+      for (int64_t lane = 0; lane < kBlock; ++lane) {
+        int32_t sum = t.a.corrections[(t.row + r) * scale_groups + g];
+        for (int64_t i = 0; i < F::kScaleGroup; ++i) {
+          const int64_t k = g % F::kParts * F::kScaleGroup + i;
+          sum += code_at(cell, F::kBits, lane, k) * x[g / F::kParts * kGroup + k];
+        }
+        const float scale = widen(scales[g * kBlock + lane]) * t.a.scales[row_group];
+        acc[lane] = fma(scale, static_cast<float>(sum), acc[lane]);
+        if (F::kMins) acc[lane] = fma(widen(mins[g * kBlock + lane]), t.a.scaled_sums[row_group], acc[lane]);
+      }
+      if (g % F::kParts == F::kParts - 1) cell += kCellBytes<F::kBits>;
+    }
+    for (int64_t lane = 0; lane < t.lanes; ++lane) t.y[r * t.w.outputs + lane] = acc[lane];
+  }
+}
+constexpr int kTileRows = 1;
+
+template <typename F>
+void multiply_rows(const Activations& a, const IntMatrix& w, int64_t rows, int64_t block, float* y) {
+  const int64_t first = block * kBlock, lanes = std::min(kBlock, w.outputs - first);
+  for (int64_t row = 0; row < rows; ++row) multiply<F, 1>({a, w, row, block, y + row * w.outputs + first, lanes});
+}
+
+// Rows are taken so many at a time that their codes stay in the second-level cache beside the weights.
+inline int64_t rows_at_once(int64_t inputs) {
+  return std::clamp<int64_t>((int64_t{512} << 10) / inputs, 32, 512) / 8 * 8;
+}
+
+template <typename F>
+void matmul(const float* x, int64_t x_stride, int64_t rows, const IntMatrix& w, float* y) {
+  const int64_t step = rows_at_once(w.inputs), blocks = ceil_div(w.outputs, kBlock);
+  for (int64_t first = 0; first < rows; first += step) {
+    const int64_t count = std::min(step, rows - first);
+    const Activations a = quantise_rows(x + first * x_stride, x_stride, count, w);
+    parallel_for(blocks, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t block = begin; block < end; ++block)
+        multiply_rows<F>(a, w, count, block, y + first * w.outputs);
+    });
+  }
+}
+
+template <int kBits>
+bool embedding(const int32_t* ids, int64_t count, const IntMatrix& w, float* y) {
+  for (int64_t i = 0; i < count; ++i)
+    if (ids[i] < 0 || ids[i] >= w.outputs) return false;
+  const int64_t groups = ceil_div(w.inputs, kGroup), scale_groups = groups * (kGroup / w.group);
+  const auto value = [&](const void* from, int64_t index) {
+    return w.half_scales ? widen(static_cast<const f16*>(from)[index]) : static_cast<const float*>(from)[index];
+  };
+  parallel_for(count, 1 + 16384 / w.inputs, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t block = ids[i] / kBlock, lane = ids[i] % kBlock;
+      const uint8_t* cells = w.codes + block * groups * kCellBytes<kBits>;
+      for (int64_t k = 0; k < w.inputs; ++k) {
+        const int64_t at = (block * scale_groups + k / w.group) * kBlock + lane;
+        const int32_t code = code_at(cells + k / kGroup * kCellBytes<kBits>, kBits, lane, k % kGroup) - w.offset;
+        const float product = value(w.scales, at) * static_cast<float>(code);
+        y[i * w.inputs + k] = w.mins ? product + value(w.mins, at) : product;
+      }
+    }
+  });
+  return true;
+}
+
+}  // namespace
+}  // namespace REDLINE_ISA
+}  // namespace redline

@@ -1,0 +1,6 @@
+"""matmul_int4(x_TK, packed) -> y_TO: float32 activations times a PackedInt of 4-bit codes.
+
+The arithmetic is that of matmul_int8; only the codes are stored two to a byte.
+
+embedding_int4(ids_T, packed) -> x_TK: rows of the matrix in float32; ids are int32.
+"""

@@ -1,0 +1,11 @@
+"""matmul_int8(x_TK, packed) -> y_TO: float32 activations times a PackedInt of 8-bit codes.
+
+    for t, o: y[t, o] = sum over groups g of 32 inputs:
+        weight_scale[o, g] * x_scale[t, g] * sum over k in g of (code[o, k] - offset) * x_code[t, k]
+        + min[o, g] * x_scale[t, g] * sum over k in g of x_code[t, k]
+
+x_code and x_scale are x quantised to int8 per row and group of 32 (redline/ops/dequantise.py); sums of
+codes are exact integers. A non-finite x makes its row NaN. x may be a view with any stride between rows.
+
+embedding_int8(ids_T, packed) -> x_TK: rows of the matrix in float32; ids are int32.
+"""

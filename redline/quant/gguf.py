@@ -1,0 +1,179 @@
+"""GGUF tensors as weights: packed without loss where a kernel has the format, else through float16.
+
+Q4_0 Q4_1 Q4_K become int4, Q5_0 Q5_1 Q8_0 Q5_K Q6_K int8, F32 F16 BF16 stay floats; each of them means
+exactly what the `gguf` library dequantises it to. All other types are dequantised by that library and
+stored as float16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from redline import _kernels
+from redline.errors import ModelFileError, UnsupportedModel
+from redline.ops.arrays import F32, Array
+from redline.ops.packed import PackedFloat, PackedInt, as_bytes
+from redline.ops.registry import backend
+from redline.quant.base import Weight
+from redline.quant.float import FloatWeight, fill_float
+from redline.quant.int4 import Int4Weight
+from redline.quant.int8 import Int8Weight
+
+Part = tuple[Array, int]  # (raw blocks as bytes, number of outputs)
+ROWS_AT_ONCE = 1024  # dequantised at a time, so that no float copy of a whole tensor exists
+
+
+@dataclass(frozen=True)
+class IntBlock:
+    """How blocks of an integer type are stored once packed."""
+
+    weights: int
+    num_bytes: int
+    bits: int
+    offset: int
+    mins: bool
+    half: bool = True  # scales and mins fit float16
+    group: int = 32
+
+
+FLOAT_TYPES = {0: ("f32", 4), 1: ("f16", 2), 30: ("bf16", 2)}
+INT_TYPES = {
+    2: IntBlock(32, 18, bits=4, offset=8, mins=False),  # Q4_0
+    3: IntBlock(32, 20, bits=4, offset=0, mins=True),  # Q4_1
+    6: IntBlock(32, 22, bits=8, offset=16, mins=False),  # Q5_0
+    7: IntBlock(32, 24, bits=8, offset=0, mins=True),  # Q5_1
+    8: IntBlock(32, 34, bits=8, offset=128, mins=False),  # Q8_0
+    12: IntBlock(256, 144, bits=4, offset=0, mins=True, half=False),  # Q4_K
+    13: IntBlock(256, 176, bits=8, offset=0, mins=True, half=False),  # Q5_K
+    14: IntBlock(256, 210, bits=8, offset=32, mins=False, half=False, group=16),  # Q6_K
+}
+
+
+def weight_from_gguf(
+    blocks: Array | Sequence[Part], ggml_type: int, shape: tuple[int, int], compute: str = "int8"
+) -> Weight:
+    """The weight of one tensor, or of several of one type stacked by outputs (merged q, k and v).
+
+    blocks: the raw bytes of a tensor (uint8, a memory map will do), or a list of (bytes, outputs).
+    shape: (outputs, inputs) of the result. compute: "int8", or "float" for float32 weights and kernels.
+    Raises ModelFileError when the bytes do not fit the shape, UnsupportedModel for an unknown type.
+    """
+    assert compute in ("int8", "float"), f"{compute = }"
+    parts = [(blocks, shape[0])] if isinstance(blocks, np.ndarray) else list(blocks)
+    if sum(rows for _, rows in parts) != shape[0]:
+        raise ModelFileError(
+            f"parts have {[rows for _, rows in parts]} outputs; together they must be {shape[0]}"
+        )
+    rows = [(_checked(part, ggml_type, count, shape[1]), count) for part, count in parts]
+    if compute == "float" and ggml_type != 0:
+        return _pack_dequantised(rows, ggml_type, shape, "f32")
+    if ggml_type in FLOAT_TYPES:
+        return _pack_float(rows, FLOAT_TYPES[ggml_type][0], shape)
+    if ggml_type in INT_TYPES:
+        return _pack_int(rows, ggml_type, shape)
+    return _pack_dequantised(rows, ggml_type, shape, "f16")
+
+
+def dequantise_gguf(blocks: Array, ggml_type: int, shape: tuple[int, ...]) -> F32:
+    """The float32 values of a tensor of any rank; the last axis is the one that blocks run along.
+
+    Raises ModelFileError when the bytes do not fit the shape, UnsupportedModel for an unknown type.
+    """
+    num_inputs = shape[-1] if shape else 1
+    num_rows = int(np.prod(shape[:-1], dtype=np.int64))
+    raw = _checked(blocks, ggml_type, num_rows, num_inputs)
+    return _dequantise(raw, ggml_type, num_rows, num_inputs).reshape(shape)
+
+
+def _checked(blocks: Array, ggml_type: int, num_rows: int, num_inputs: int) -> Array:
+    """The bytes as one row, if there are as many as the shape needs."""
+    weights, num_bytes = _block_size(ggml_type)
+    if num_inputs % weights:
+        raise ModelFileError(
+            f"a tensor has rows of {num_inputs}; GGUF type {ggml_type} needs multiples of {weights}"
+        )
+    raw = as_bytes(np.ascontiguousarray(blocks))
+    expected = num_rows * (num_inputs // weights) * num_bytes
+    if raw.size != expected:
+        raise ModelFileError(
+            f"a tensor of GGUF type {ggml_type} and shape ({num_rows}, {num_inputs}) has {raw.size} bytes; "
+            f"it must have {expected}: the file is truncated or its header is wrong"
+        )
+    return raw
+
+
+def _block_size(ggml_type: int) -> tuple[int, int]:
+    """Weights and bytes of one block."""
+    if ggml_type in FLOAT_TYPES:
+        return 1, FLOAT_TYPES[ggml_type][1]
+    if ggml_type in INT_TYPES:
+        return INT_TYPES[ggml_type].weights, INT_TYPES[ggml_type].num_bytes
+    gguf = _gguf()
+    try:
+        weights, num_bytes = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType(ggml_type)]
+    except (KeyError, ValueError):
+        raise UnsupportedModel(f"GGUF tensor type {ggml_type} is unknown; convert the file to Q8_0") from None
+    return int(weights), int(num_bytes)
+
+
+def _gguf() -> Any:
+    """The `gguf` library. It is slow to import, and most files never need it."""
+    import gguf
+    import gguf.quants
+
+    return gguf
+
+
+def _pack_float(rows: list[Part], format: str, shape: tuple[int, int]) -> FloatWeight:
+    packed = PackedFloat.zeros(*shape, format)
+    first = 0
+    for raw, count in rows:
+        fill_float(packed, raw, first, count)
+        first += count
+    return FloatWeight(packed)
+
+
+def _pack_int(rows: list[Part], ggml_type: int, shape: tuple[int, int]) -> Weight:
+    block = INT_TYPES[ggml_type]
+    scale_dtype = np.float16 if block.half else np.float32
+    packed = PackedInt.zeros(*shape, block.bits, block.offset, scale_dtype, block.mins, block.group)
+    codes, scales = as_bytes(packed.codes), as_bytes(packed.scales)
+    mins = None if packed.mins is None else as_bytes(packed.mins)
+    first = 0
+    for raw, count in rows:
+        known = _kernels.pack_gguf(ggml_type, raw, count, shape[1], first, codes, scales, mins, block.half)
+        assert known, f"{ggml_type = }"
+        first += count
+    return Int8Weight(packed) if block.bits == 8 else Int4Weight(packed)
+
+
+def _pack_dequantised(rows: list[Part], ggml_type: int, shape: tuple[int, int], format: str) -> FloatWeight:
+    packed = PackedFloat.zeros(*shape, format)
+    first = 0
+    for raw, count in rows:
+        bytes_per_row = raw.size // max(count, 1)
+        for start in range(0, count, ROWS_AT_ONCE):
+            chunk = min(ROWS_AT_ONCE, count - start)
+            piece = raw[start * bytes_per_row : (start + chunk) * bytes_per_row]
+            values = _dequantise(piece, ggml_type, chunk, shape[1]).astype(packed.panels.dtype, copy=False)
+            fill_float(packed, as_bytes(values), first + start, chunk)
+        first += count
+    return FloatWeight(packed)
+
+
+def _dequantise(raw: Array, ggml_type: int, num_rows: int, num_inputs: int) -> F32:
+    """Float32 rows; types with a kernel are packed and looked up, which is exact and fast."""
+    if ggml_type in FLOAT_TYPES:
+        weight: Weight = _pack_float([(raw, num_rows)], FLOAT_TYPES[ggml_type][0], (num_rows, num_inputs))
+    elif ggml_type in INT_TYPES:
+        weight = _pack_int([(raw, num_rows)], ggml_type, (num_rows, num_inputs))
+    else:
+        gguf = _gguf()
+        values: F32 = gguf.quants.dequantize(raw.reshape(num_rows, -1), gguf.GGMLQuantizationType(ggml_type))
+        return np.ascontiguousarray(values, dtype=np.float32).reshape(num_rows, num_inputs)
+    rows: F32 = weight.embedding(backend("cpu"), np.arange(num_rows, dtype=np.int32))
+    return rows

@@ -1,0 +1,112 @@
+import ml_dtypes
+import numpy as np
+import pytest
+
+from redline import _kernels
+from redline.errors import KernelError
+from redline.ops.dequantise import float_matrix
+from redline.ops.matmul_float.reference import matmul_float as reference
+from redline.quant.float import FloatWeight
+from tests.ops.backends import BACKENDS, KERNELS
+
+DTYPES = {"f32": np.float32, "f16": np.float16, "bf16": ml_dtypes.bfloat16}
+ROWS = (1, 2, 3, 4, 5, 6, 7, 8, 13, 63, 64)
+SHAPES = [(1, 32), (7, 1), (8, 96), (9, 33), (33, 576), (16, 7), (65, 100), (40, 1536)]
+
+
+def random_weight(rng, name, num_outputs, num_inputs):
+    return FloatWeight.pack(rng.standard_normal((num_outputs, num_inputs)).astype(DTYPES[name]))
+
+
+@pytest.mark.parametrize("ops", BACKENDS)
+@pytest.mark.parametrize("name", DTYPES)
+@pytest.mark.parametrize("num_outputs, num_inputs", SHAPES)
+def test_equals_float64(ops, name, num_outputs, num_inputs, rng):
+    weight = random_weight(rng, name, num_outputs, num_inputs)
+    matrix = float_matrix(weight.packed, np.float64)
+    for rows in ROWS:
+        x = rng.standard_normal((rows, num_inputs)).astype(np.float32)
+        got, expected = weight.matmul(ops, x), reference(x.astype(np.float64), weight.packed)
+        assert got.dtype == np.float32
+        assert np.all(np.abs(got - expected) <= 1e-6 * np.sqrt(num_inputs) * (np.abs(x) @ np.abs(matrix).T))
+
+
+@pytest.mark.parametrize("ops", BACKENDS)
+@pytest.mark.parametrize("name", DTYPES)
+def test_embedding_returns_the_rows(ops, name, rng):
+    array = rng.standard_normal((37, 50)).astype(DTYPES[name])
+    ids = rng.integers(0, 37, 100).astype(np.int32)
+    got = FloatWeight.pack(array).embedding(ops, ids)
+    assert got.dtype == np.float32
+    np.testing.assert_array_equal(got, array[ids].astype(np.float32))
+
+
+@pytest.mark.parametrize("ops", KERNELS)
+def test_embedding_keeps_every_half_exactly(ops):
+    halves = np.arange(65536, dtype=np.uint16).view(np.float16).reshape(64, 1024)
+    got = FloatWeight.pack(halves).embedding(ops, np.arange(64, dtype=np.int32))
+    np.testing.assert_array_equal(got, halves.astype(np.float32))
+
+
+@pytest.mark.parametrize("ops", KERNELS)
+@pytest.mark.parametrize("name", DTYPES)
+def test_row_of_a_batch_equals_the_row_alone(ops, name, rng):
+    weight = random_weight(rng, name, 41, 611)
+    x = rng.standard_normal((64, 611)).astype(np.float32)
+    batch = weight.matmul(ops, x)
+    for row in range(64):
+        np.testing.assert_array_equal(batch[row], weight.matmul(ops, x[row : row + 1])[0])
+
+
+@pytest.mark.parametrize("ops", KERNELS)
+@pytest.mark.parametrize("name", DTYPES)
+def test_threads_do_not_change_a_bit(ops, name, rng):
+    weight = random_weight(rng, name, 200, 300)
+    x = rng.standard_normal((70, 300)).astype(np.float32)
+    before, results = _kernels.num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            _kernels.set_num_threads(threads)
+            results.append(np.concatenate([weight.matmul(ops, part) for part in (x, x[:1], x[:7])]))
+    finally:
+        _kernels.set_num_threads(before)
+    np.testing.assert_array_equal(results[1], results[0])
+    np.testing.assert_array_equal(results[2], results[0])
+
+
+@pytest.mark.parametrize("ops", KERNELS[2:])
+@pytest.mark.parametrize("name", DTYPES)
+def test_avx512_equals_avx2_bit_for_bit(ops, name, rng):
+    for num_outputs, num_inputs in SHAPES:
+        weight = random_weight(rng, name, num_outputs, num_inputs)
+        x = rng.standard_normal((21, num_inputs)).astype(np.float32)
+        np.testing.assert_array_equal(weight.matmul(ops, x), weight.matmul(KERNELS[1].values[0], x))
+
+
+@pytest.mark.parametrize("ops", KERNELS)
+def test_reads_a_strided_view(ops, rng):
+    weight = random_weight(rng, "f32", 20, 64)
+    view = rng.standard_normal((6, 200)).astype(np.float32)[:, 8:72]
+    np.testing.assert_array_equal(weight.matmul(ops, view), weight.matmul(ops, view.copy()))
+
+
+@pytest.mark.parametrize("ops", KERNELS)
+def test_nan_and_infinity_stay_in_their_row(ops, rng):
+    weight = random_weight(rng, "f16", 33, 96)
+    x = rng.standard_normal((9, 96)).astype(np.float32)
+    good = weight.matmul(ops, x)
+    x[4, 37], x[5, 1] = np.nan, np.inf
+    got = weight.matmul(ops, x)
+    assert np.isnan(got[4]).all() and np.isinf(got[5]).all()
+    np.testing.assert_array_equal(np.delete(got, [4, 5], 0), np.delete(good, [4, 5], 0))
+
+
+@pytest.mark.parametrize("ops", KERNELS)
+def test_no_rows_and_wrong_arrays(ops, rng):
+    weight = random_weight(rng, "bf16", 20, 64)
+    assert weight.matmul(ops, np.zeros((0, 64), np.float32)).shape == (0, 20)
+    for x in (np.zeros((2, 32), np.float32), np.zeros((2, 64)), np.zeros((2, 128), np.float32)[:, ::2]):
+        with pytest.raises(KernelError, match=r"float32 \[rows, 64\]"):
+            weight.matmul(ops, x)
+    with pytest.raises(KernelError, match=r"outside 0\.\.19"):
+        weight.embedding(ops, np.array([20], np.int32))

@@ -1,0 +1,174 @@
+import numpy as np
+import pytest
+
+from redline import _kernels
+from redline.errors import KernelError
+from redline.ops.dequantise import int_matrix
+from redline.ops.matmul_int8.reference import matmul_int8 as reference
+from redline.quant.int4 import Int4Weight
+from redline.quant.int8 import Int8Weight
+from tests.ops.backends import BACKENDS, KERNELS
+
+ROWS = (1, 2, 3, 4, 5, 7, 8, 9, 13, 63, 64)
+SHAPES = [(1, 32), (7, 64), (8, 96), (9, 40), (33, 576), (16, 1), (65, 100), (40, 1536)]
+# name: class, codes, with mins, group, scales that fit float16
+FORMATS = {
+    "int4": (Int4Weight, np.uint8, False, 32, True),
+    "int4-mins": (Int4Weight, np.uint8, True, 32, True),
+    "int4-mins-f32": (Int4Weight, np.uint8, True, 64, False),
+    "int4-f32": (Int4Weight, np.uint8, False, 128, False),
+    "int8": (Int8Weight, np.int8, False, 32, True),
+    "int8-mins": (Int8Weight, np.int8, True, 64, True),
+    "int8-unsigned-mins-f32": (Int8Weight, np.uint8, True, 32, False),
+    "int8-f32": (Int8Weight, np.int8, False, 128, False),
+    "int8-group16": (Int8Weight, np.int8, False, 16, False),
+}
+
+
+def random_arrays(rng, name, num_outputs, num_inputs):
+    cls, dtype, has_mins, group, half = FORMATS[name]
+    low, high = (0, 16) if cls is Int4Weight else (np.iinfo(dtype).min, np.iinfo(dtype).max + 1)
+    codes = rng.integers(low, high, (num_outputs, num_inputs), dtype=dtype)
+    codes.flat[: min(4, codes.size)] = [low, high - 1, low, high - 1][: min(4, codes.size)]
+    scale_dtype = np.float16 if half else np.float32
+    shape = (num_outputs, -(-num_inputs // group))
+    scales = rng.uniform(0.01, 0.1, shape).astype(scale_dtype).astype(np.float32)
+    mins = rng.uniform(-0.5, 0.1, shape).astype(scale_dtype).astype(np.float32) if has_mins else None
+    return codes, scales, mins, group
+
+
+def random_weight(rng, name, num_outputs, num_inputs):
+    return FORMATS[name][0].pack(*random_arrays(rng, name, num_outputs, num_inputs))
+
+
+def plain_matrix(name, codes, scales, mins, group):
+    """The matrix [O, K] that the arrays mean, in float64, worked out without the packed layout."""
+    spread = [None if a is None else np.repeat(a, group, axis=1)[:, : codes.shape[1]] for a in (scales, mins)]
+    signed = codes.astype(np.float64) - (8 if name in ("int4", "int4-f32") else 0)
+    return signed * spread[0] + (0 if mins is None else spread[1])
+
+
+def assert_close(got, expected, x, packed):
+    """Within 1e-5 of the sum of the magnitudes that were added up: what rounding may cost in float32."""
+    size = np.abs(x).astype(np.float64) @ np.abs(int_matrix(packed, np.float64)).T
+    assert got.dtype == np.float32
+    assert np.all(np.abs(got - expected) <= 1e-5 * size + 1e-30)
+
+
+@pytest.mark.parametrize("ops", BACKENDS)
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("num_outputs, num_inputs", SHAPES)
+def test_equals_float64(ops, name, num_outputs, num_inputs, rng):
+    weight = random_weight(rng, name, num_outputs, num_inputs)
+    for rows in ROWS:
+        x = rng.standard_normal((rows, num_inputs)).astype(np.float32)
+        expected = reference(x.astype(np.float64), weight.packed)
+        assert_close(weight.matmul(ops, x), expected, x, weight.packed)
+
+
+@pytest.mark.parametrize("ops", BACKENDS)
+@pytest.mark.parametrize("name", FORMATS)
+def test_is_close_to_the_matmul_without_quantised_activations(ops, name, rng):
+    arrays = random_arrays(rng, name, 33, 576)
+    x = rng.standard_normal((5, 576)).astype(np.float32)
+    expected = x.astype(np.float64) @ plain_matrix(name, *arrays).T
+    got = FORMATS[name][0].pack(*arrays).matmul(ops, x)
+    assert np.linalg.norm(got - expected) < 0.01 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("ops", BACKENDS)
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("num_outputs, num_inputs", SHAPES)
+def test_embedding_returns_the_rows(ops, name, num_outputs, num_inputs, rng):
+    arrays = random_arrays(rng, name, num_outputs, num_inputs)
+    ids = rng.integers(0, num_outputs, 70).astype(np.int32)
+    got = FORMATS[name][0].pack(*arrays).embedding(ops, ids)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, plain_matrix(name, *arrays)[ids], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("ops", KERNELS)
+@pytest.mark.parametrize("name", FORMATS)
+def test_row_of_a_batch_equals_the_row_alone(ops, name, rng):
+    weight = random_weight(rng, name, 41, 608)
+    x = rng.standard_normal((64, 608)).astype(np.float32)
+    batch = weight.matmul(ops, x)
+    for row in range(64):
+        np.testing.assert_array_equal(batch[row], weight.matmul(ops, x[row : row + 1])[0])
+
+
+@pytest.mark.parametrize("ops", KERNELS)
+@pytest.mark.parametrize("name", FORMATS)
+def test_threads_do_not_change_a_bit(ops, name, rng):
+    weight = random_weight(rng, name, 200, 576)
+    x = rng.standard_normal((70, 576)).astype(np.float32)
+    before, results = _kernels.num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            _kernels.set_num_threads(threads)
+            results.append([weight.matmul(ops, x), weight.matmul(ops, x[:1]), weight.matmul(ops, x[:7])])
+    finally:
+        _kernels.set_num_threads(before)
+    for result in results[1:]:
+        for got, expected in zip(result, results[0], strict=True):
+            np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("ops", KERNELS[2:])
+@pytest.mark.parametrize("name", FORMATS)
+def test_avx512_equals_avx2_bit_for_bit(ops, name, rng):
+    avx2 = KERNELS[1].values[0]
+    for num_outputs, num_inputs in SHAPES:
+        weight = random_weight(rng, name, num_outputs, num_inputs)
+        x = rng.standard_normal((21, num_inputs)).astype(np.float32)
+        np.testing.assert_array_equal(weight.matmul(ops, x), weight.matmul(avx2, x))
+
+
+@pytest.mark.parametrize("ops", KERNELS)
+@pytest.mark.parametrize("name", ["int4-mins", "int8", "int8-group16"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_value_that_is_not_finite_makes_its_row_nan_and_no_other(ops, name, bad, rng):
+    weight = random_weight(rng, name, 33, 96)
+    x = rng.standard_normal((9, 96)).astype(np.float32)
+    good = weight.matmul(ops, x)
+    x[4, 37] = bad
+    got = weight.matmul(ops, x)
+    assert np.isnan(got[4]).all()
+    np.testing.assert_array_equal(np.delete(got, 4, 0), np.delete(good, 4, 0))
+
+
+@pytest.mark.parametrize("ops", KERNELS)
+@pytest.mark.parametrize("name", FORMATS)
+def test_extreme_activations_do_not_overflow_the_integer_sums(ops, name, rng):
+    weight = random_weight(rng, name, 33, 96)
+    for value in (1e-38, 1e-31, 1e-20, 1.0, 1e34):
+        for x in (np.full((5, 96), value), np.full((5, 96), -value), np.tile([value, -value], (5, 48))):
+            x = x.astype(np.float32)
+            expected = reference(x.astype(np.float64), weight.packed)
+            assert_close(weight.matmul(ops, x), expected, x, weight.packed)
+
+
+@pytest.mark.parametrize("ops", KERNELS)
+def test_reads_a_strided_view(ops, rng):
+    weight = random_weight(rng, "int4-mins", 20, 64)
+    wide = rng.standard_normal((6, 200)).astype(np.float32)
+    view = wide[:, 8:72]
+    np.testing.assert_array_equal(weight.matmul(ops, view), weight.matmul(ops, view.copy()))
+
+
+@pytest.mark.parametrize("ops", KERNELS)
+def test_no_rows_give_no_rows(ops, rng):
+    weight = random_weight(rng, "int8", 20, 64)
+    assert weight.matmul(ops, np.zeros((0, 64), np.float32)).shape == (0, 20)
+    assert weight.embedding(ops, np.zeros(0, np.int32)).shape == (0, 64)
+
+
+@pytest.mark.parametrize("ops", KERNELS)
+def test_wrong_arrays_are_refused(ops, rng):
+    weight = random_weight(rng, "int8", 20, 64)
+    for x in (np.zeros((2, 32), np.float32), np.zeros((2, 64)), np.zeros((2, 128), np.float32)[:, ::2]):
+        with pytest.raises(KernelError, match=r"float32 \[rows, 64\]"):
+            weight.matmul(ops, x)
+    for ids in ([20], [-1], [3, 2**31 - 1]):
+        with pytest.raises(KernelError, match=r"outside 0\.\.19"):
+            weight.embedding(ops, np.array(ids, np.int32))

@@ -1,0 +1,123 @@
+import tracemalloc
+
+import gguf
+import numpy as np
+import pytest
+
+from redline.errors import ModelFileError, UnsupportedModel
+from redline.ops.registry import backend
+from redline.quant.gguf import dequantise_gguf, weight_from_gguf
+
+TYPES = ["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]
+TYPES += ["IQ4_NL", "IQ4_XS", "IQ2_XS", "IQ3_S", "TQ1_0", "MXFP4"]
+LOSSLESS = {"F32": "f32", "F16": "f16", "BF16": "bf16", "Q4_0": "int4", "Q4_1": "int4", "Q4_K": "int4"}
+LOSSLESS |= {name: "int8" for name in ("Q5_0", "Q5_1", "Q8_0", "Q5_K", "Q6_K")}
+# Where the float16 scales of a block lie.
+HALVES = {"Q2_K": (80, 82), "Q3_K": (108,), "Q6_K": (208,), "TQ1_0": (52,), "MXFP4": ()}
+HALVES |= {name: (0, 2) for name in ("Q4_1", "Q5_1", "Q4_K", "Q5_K")}
+
+
+def random_blocks(rng, name, num_outputs, num_inputs):
+    """Random bits, but for sane scales; floats are random normal numbers."""
+    kind = gguf.GGMLQuantizationType[name]
+    weights, num_bytes = gguf.GGML_QUANT_SIZES[kind]
+    if name in ("F32", "F16", "BF16"):
+        values = rng.standard_normal((num_outputs, num_inputs)).astype(np.float32)
+        return gguf.quants.quantize(values, kind).view(np.uint8).reshape(-1)
+    blocks = rng.integers(0, 256, (num_outputs * num_inputs // weights, num_bytes), dtype=np.uint8)
+    for at in HALVES.get(name, (0,)):
+        scales = rng.uniform(-0.1, 0.1, len(blocks)).astype(np.float16)
+        blocks[:, at : at + 2] = scales[:, None].view(np.uint8)
+    if name == "MXFP4":
+        blocks[:, 0] = rng.integers(115, 125, len(blocks))
+    return blocks.reshape(-1)
+
+
+def by_the_library(blocks, name, num_outputs):
+    kind = gguf.GGMLQuantizationType[name]
+    return gguf.quants.dequantize(blocks.reshape(num_outputs, -1), kind).astype(np.float32)
+
+
+def rows_of(weight):
+    return weight.embedding(backend("cpu"), np.arange(weight.num_outputs, dtype=np.int32))
+
+
+@pytest.mark.parametrize("name", TYPES)
+@pytest.mark.parametrize("num_outputs, num_inputs", [(1, 256), (33, 512), (1100, 256)])
+def test_means_what_the_gguf_library_dequantises(name, num_outputs, num_inputs, rng):
+    blocks = random_blocks(rng, name, num_outputs, num_inputs)
+    expected = by_the_library(blocks, name, num_outputs)
+    kind = int(gguf.GGMLQuantizationType[name])
+    weight = weight_from_gguf(blocks, kind, (num_outputs, num_inputs))
+    assert weight.format == LOSSLESS.get(name, "f16")
+    stored = expected if name in LOSSLESS else expected.astype(np.float16).astype(np.float32)
+    np.testing.assert_array_equal(rows_of(weight), stored)
+    np.testing.assert_array_equal(dequantise_gguf(blocks, kind, expected.shape), expected)
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_float_compute_stores_the_dequantised_values(name, rng):
+    blocks = random_blocks(rng, name, 40, 256)
+    weight = weight_from_gguf(blocks, int(gguf.GGMLQuantizationType[name]), (40, 256), compute="float")
+    assert weight.format == "f32"
+    np.testing.assert_array_equal(rows_of(weight), by_the_library(blocks, name, 40))
+
+
+@pytest.mark.parametrize("compute", ["int8", "float"])
+@pytest.mark.parametrize("name", TYPES)
+def test_parts_are_stacked_by_outputs(name, compute, rng):
+    counts, kind = (9, 3, 24), int(gguf.GGMLQuantizationType[name])
+    parts = [random_blocks(rng, name, count, 256) for count in counts]
+    merged = weight_from_gguf(list(zip(parts, counts, strict=True)), kind, (36, 256), compute)
+    whole = weight_from_gguf(np.concatenate(parts), kind, (36, 256), compute)
+    np.testing.assert_array_equal(rows_of(merged), rows_of(whole))
+    x = rng.standard_normal((3, 256)).astype(np.float32)
+    ops = backend("cpu")
+    np.testing.assert_array_equal(merged.matmul(ops, x), whole.matmul(ops, x))
+
+
+@pytest.mark.parametrize(
+    "name, bits", [("Q4_1", 5.0), ("Q8_0", 8.5), ("Q4_0", 4.5), ("F16", 16.0), ("Q6_K", 10.0)]
+)
+def test_nbytes_is_what_the_format_takes(name, bits, rng):
+    weight = weight_from_gguf(
+        random_blocks(rng, name, 64, 512), int(gguf.GGMLQuantizationType[name]), (64, 512)
+    )
+    assert weight.nbytes == 64 * 512 * bits / 8
+
+
+@pytest.mark.parametrize("name", ["Q4_1", "Q4_K", "F16", "Q3_K"])
+def test_packing_makes_no_float_copy(name, rng):
+    blocks, kind = random_blocks(rng, name, 8192, 512), int(gguf.GGMLQuantizationType[name])
+    weight_from_gguf(blocks[: blocks.size // 8192], kind, (1, 512))  # imports are not counted
+    tracemalloc.start()
+    weight = weight_from_gguf(blocks, kind, (8192, 512))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < weight.nbytes + (8 << 20) < weight.nbytes + 8192 * 512 * 4
+
+
+def test_any_rank_is_dequantised(rng):
+    blocks = random_blocks(rng, "F16", 6, 32)
+    expected = by_the_library(blocks, "F16", 6)
+    np.testing.assert_array_equal(dequantise_gguf(blocks, 1, (2, 3, 32)), expected.reshape(2, 3, 32))
+    np.testing.assert_array_equal(dequantise_gguf(blocks[:64], 1, (32,)), expected[0])
+
+
+def test_a_tensor_of_the_wrong_size_is_refused(rng):
+    blocks = random_blocks(rng, "Q4_1", 8, 64)
+    for bad in (blocks[:-1], np.append(blocks, np.uint8(0)), blocks[:0]):
+        with pytest.raises(ModelFileError, match="must have 320"):
+            weight_from_gguf(bad, 3, (8, 64))
+    with pytest.raises(ModelFileError, match="multiples of 32"):
+        weight_from_gguf(blocks, 3, (8, 65))
+    with pytest.raises(ModelFileError, match="together they must be 8"):
+        weight_from_gguf([(blocks, 7)], 3, (8, 64))
+    with pytest.raises(ModelFileError, match="must have 320"):
+        dequantise_gguf(blocks[:-2], 3, (8, 64))
+
+
+@pytest.mark.parametrize("kind", [4, 5, 999, -1])
+def test_an_unknown_type_is_refused(kind):
+    with pytest.raises(UnsupportedModel, match=str(kind)):
+        weight_from_gguf(np.zeros(320, np.uint8), kind, (8, 64))
