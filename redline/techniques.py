@@ -132,7 +132,7 @@ TECHNIQUES = (
         file="csrc/cpu/matmul.cpp",
         switch=ALWAYS_ON,
         promise="exact",
-        summary="Every row is summed in one fixed order, whatever shares the batch and however many threads run.",
+        summary="A row is summed in one fixed order, whatever the batch and the number of threads.",
         paper="He et al., Defeating Nondeterminism in LLM Inference, 2025",
     ),
     Technique(
@@ -141,7 +141,7 @@ TECHNIQUES = (
         switch="backend=reference",
         promise="tolerance",
         summary="Keys are visited in tiles with a running maximum and sum; no row of scores is ever stored.",
-        paper="Milakov, Gimelshein, 2018, arXiv:1805.02867; Dao et al., FlashAttention, 2022, arXiv:2205.14135",
+        paper="Milakov, Gimelshein, 2018, arXiv:1805.02867; Dao et al., 2022, arXiv:2205.14135",
     ),
     Technique(
         name="grouped-query-attention",
@@ -157,7 +157,7 @@ TECHNIQUES = (
         switch=ALWAYS_ON,
         promise="exact",
         summary="Layers that see only the last W tokens visit only the tiles that hold those.",
-        paper="Beltagy et al., Longformer, 2020, arXiv:2004.05150; Jiang et al., Mistral 7B, 2023, arXiv:2310.06825",
+        paper="Beltagy et al., Longformer, 2020, arXiv:2004.05150",
     ),
     Technique(
         name="rope-scaling",
@@ -197,7 +197,7 @@ TECHNIQUES = (
         file="csrc/dispatch.cpp",
         switch="backend=reference",
         promise="tolerance",
-        summary="Kernels are compiled once per instruction set; the best one the processor has is chosen at start.",
+        summary="Kernels are compiled once per instruction set; the best that the processor has runs.",
         paper="common practice",
     ),
     # Number formats.
@@ -206,7 +206,7 @@ TECHNIQUES = (
         file="redline/quant/int4.py",
         switch="compute=float",
         promise="tolerance",
-        summary="Four-bit weights with a scale per group are multiplied as stored, and never unpacked in memory.",
+        summary="Four-bit weights with a scale per group are multiplied as stored, never unpacked.",
         paper="Frantar et al., GPTQ, ICLR 2023, arXiv:2210.17323",
     ),
     Technique(
@@ -248,7 +248,7 @@ TECHNIQUES = (
         file="redline/decoding/detokenize.py",
         switch=ALWAYS_ON,
         promise="exact",
-        summary="Text is decoded from the last few tokens only, and held back while a character is incomplete.",
+        summary="Text is decoded from the last few tokens, and held back while a character is incomplete.",
         paper="common practice",
     ),
 )

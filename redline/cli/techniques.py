@@ -52,7 +52,7 @@ def _card(technique: Technique) -> str:
 
 def _columns(techniques: tuple[Technique, ...]) -> str:
     """Aligned columns without lines or colour, for a pipe."""
-    rows = [("TECHNIQUE", "PROMISE", "OFF BY", "FILE")]
+    rows = [("TECHNIQUE", "PROMISE", "SWITCH", "FILE")]
     rows += [(each.name, each.promise, each.switch, each.file) for each in techniques]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return "".join(
@@ -69,7 +69,7 @@ def _print_table(techniques: tuple[Technique, ...]) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("technique", no_wrap=True, style="bold")
     table.add_column("promise", no_wrap=True)
-    table.add_column("off by", overflow="fold")
+    table.add_column("switch", overflow="fold")
     table.add_column("file", overflow="fold", style="dim")
     colours = {"exact": "green", "tolerance": "yellow", "bound": "red"}
     for each in techniques:

@@ -1,0 +1,86 @@
+"""The table of techniques is true, and docs/techniques.md says the same.
+
+`python -m tests.test_techniques` writes the table into the document; the paragraphs are written by hand.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from redline.config.engine import CHOICES, EngineConfig
+from redline.techniques import ALWAYS_ON, TECHNIQUES, Technique
+
+ROOT = Path(__file__).parent.parent
+DOCUMENT = ROOT / "docs" / "techniques.md"
+NAMES = [technique.name for technique in TECHNIQUES]
+MARKS = ("<!-- table: generated from redline/techniques.py -->", "<!-- end of table -->")
+by_name = pytest.mark.parametrize("technique", TECHNIQUES, ids=NAMES)
+
+
+def table() -> str:
+    rows = ["| technique | promise | switch to the baseline | file |", "|---|---|---|---|"]
+    for each in TECHNIQUES:
+        file = f"[{each.file}](../{each.file})"
+        rows.append(f"| [{each.name}](#{each.name}) | {each.promise} | {each.switch} | {file} |")
+    return "\n".join(rows)
+
+
+def test_names_are_unique() -> None:
+    assert len(set(NAMES)) == len(NAMES)
+
+
+@by_name
+def test_the_file_exists(technique: Technique) -> None:
+    assert (ROOT / technique.file).is_file(), f"{technique.file} is missing"
+
+
+@by_name
+def test_the_switch_is_an_option_of_the_engine(technique: Technique) -> None:
+    if technique.switch == ALWAYS_ON:
+        return
+    name, value = technique.switch.split("=")
+    assert name in {field.name for field in fields(EngineConfig)}
+    parsed = {"None": None, "False": False, "1": 1}.get(value, value)
+    assert name not in CHOICES or parsed in CHOICES[name]
+    baseline = EngineConfig(model="smollm2", **{name: parsed})
+    assert baseline != EngineConfig(model="smollm2"), "the switch must change something"
+
+
+@by_name
+def test_a_bound_is_stated_where_one_is_promised(technique: Technique) -> None:
+    assert bool(technique.limit) == (technique.promise == "bound")
+
+
+@by_name
+def test_needs_and_excludes_name_techniques(technique: Technique) -> None:
+    assert set(technique.needs) | set(technique.excludes) <= set(NAMES) - {technique.name}
+
+
+@by_name
+def test_it_has_a_paragraph(technique: Technique) -> None:
+    section = re.search(rf"^## {technique.name}\n(.*?)(?=^## |\Z)", DOCUMENT.read_text(), re.S | re.M)
+    assert section, f"docs/techniques.md has no section '## {technique.name}'"
+    assert len(section[1].split()) >= 25, "a paragraph says what it does, what it buys and when it hurts"
+
+
+def test_the_document_has_no_other_sections() -> None:
+    assert re.findall(r"^## (.*)$", DOCUMENT.read_text(), re.M) == NAMES
+
+
+def test_the_table_of_the_document_is_current() -> None:
+    assert table() in DOCUMENT.read_text(), "run: python -m tests.test_techniques"
+
+
+def write_table() -> None:
+    text = DOCUMENT.read_text()
+    before, rest = text.split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
+    DOCUMENT.write_text(f"{before}{MARKS[0]}\n{table()}\n{MARKS[1]}{after}")
+
+
+if __name__ == "__main__":
+    write_table()
