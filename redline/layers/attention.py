@@ -1,0 +1,66 @@
+"""Grouped-query attention over the paged cache (Ainslie et al., 2023; Kwon et al., 2023)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from redline.layers.batch import Batch
+from redline.layers.linear import Linear
+from redline.layers.norm import RMSNorm
+from redline.layers.rotary import RotaryTable
+from redline.ops.arrays import F32, I32
+
+if TYPE_CHECKING:
+    from redline.cache.paged import PagedKV
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attention:
+    """One layer's attention; `layer` picks its cache."""
+
+    layer: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    qkv: Linear
+    output: Linear
+    rotary: RotaryTable
+    scale: float
+    window: int = 0  # 0: all earlier tokens
+    soft_cap: float = 0.0  # 0: off
+    q_norm: RMSNorm | None = None
+    k_norm: RMSNorm | None = None
+
+    def __call__(self, ops: Any, x_TD: F32, batch: Batch, kv: PagedKV, rows_R: I32 | None = None) -> F32:
+        """[T, D], or [R, D] when only `rows_R` of the output are wanted. Stores all keys and values."""
+        num_heads = self.num_heads + 2 * self.num_kv_heads
+        qkv_THD = self.qkv(ops, x_TD).reshape(len(x_TD), num_heads, self.head_dim)
+        q_THD, k_THD = self._rotate(ops, qkv_THD, batch)
+        v_THD = qkv_THD[:, self.num_heads + self.num_kv_heads :]
+        k_cache, v_cache = kv.k[self.layer], kv.v[self.layer]
+        ops.kv_store(k_THD, v_THD, k_cache, v_cache, batch.slots_T)
+        o_THD: F32 = ops.attention(
+            q_THD,
+            k_cache,
+            v_cache,
+            batch.block_tables_SB,
+            batch.query_start_S1,
+            batch.context_lens_S,
+            self.scale,
+            self.window,
+            self.soft_cap,
+        )
+        if rows_R is not None:
+            o_THD = o_THD[rows_R]
+        return self.output(ops, o_THD.reshape(len(o_THD), self.num_heads * self.head_dim))
+
+    def _rotate(self, ops: Any, qkv_THD: F32, batch: Batch) -> tuple[F32, F32]:
+        last_key = self.num_heads + self.num_kv_heads
+        if self.q_norm is None or self.k_norm is None:
+            qk_THD = self.rotary(ops, qkv_THD[:, :last_key], batch.positions_T)
+            return qk_THD[:, : self.num_heads], qk_THD[:, self.num_heads :]
+        q_THD = self.q_norm(ops, qkv_THD[:, : self.num_heads])
+        k_THD = self.k_norm(ops, qkv_THD[:, self.num_heads : last_key])
+        positions_T = batch.positions_T
+        return self.rotary(ops, q_THD, positions_T), self.rotary(ops, k_THD, positions_T)

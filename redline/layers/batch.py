@@ -1,0 +1,25 @@
+"""Batch: the arrays of one forward pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from redline.ops.arrays import I32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """The tokens of S sequences, T in all, flat on one axis. Everything is int32.
+
+    Sequence s owns rows query_start[s]:query_start[s+1]; its last row sits at position context_lens[s]-1.
+    The keys and values of row t are stored in cache slot slots[t] = block * block_size + offset, or nowhere
+    when that is negative. Logits are computed for the R rows in logit_rows only.
+    """
+
+    token_ids_T: I32
+    positions_T: I32
+    slots_T: I32
+    block_tables_SB: I32
+    query_start_S1: I32
+    context_lens_S: I32
+    logit_rows_R: I32

@@ -1,0 +1,158 @@
+"""The generic decoder: embedding, blocks, final norm, output projection.
+
+A residual stream travels beside the output of the last sublayer, and each norm adds the two first: one pass
+over memory instead of two, and the same arithmetic for every family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from redline.cache.paged import PagedKV
+from redline.layers.attention import Attention
+from redline.layers.batch import Batch
+from redline.layers.linear import Linear
+from redline.layers.mlp import GatedMLP
+from redline.layers.norm import RMSNorm
+from redline.layers.rotary import RotaryTable
+from redline.models.spec import ModelSpec
+from redline.models.weights import WeightSource
+from redline.ops.arrays import F32, I32
+from redline.quant.base import Weight
+
+
+class Block(Protocol):
+    """One layer."""
+
+    def __call__(
+        self, ops: Any, x_TD: F32, residual_TD: F32 | None, batch: Batch, kv: PagedKV, rows_R: I32 | None
+    ) -> tuple[F32, F32]:
+        """Take the last sublayer's output and the residual (None: nothing yet), return the next such pair.
+
+        Stores the keys and values of all T tokens. With `rows_R`, only those rows are computed further.
+        """
+
+
+class BlockType(Protocol):
+    """Builds one layer from its tensors."""
+
+    def __call__(self, spec: ModelSpec, layer: int, weights: WeightSource, rotary: RotaryTable) -> Block: ...
+
+
+class PreNormBlock:
+    """Attention and MLP, each behind a norm of its input: Llama and most families after it."""
+
+    def __init__(self, spec: ModelSpec, layer: int, weights: WeightSource, rotary: RotaryTable) -> None:
+        self.attention_norm = load_norm(spec, weights, f"blk.{layer}.attn_norm")
+        self.attention = load_attention(spec, layer, weights, rotary)
+        self.mlp_norm = load_norm(spec, weights, f"blk.{layer}.ffn_norm")
+        self.mlp = load_mlp(spec, layer, weights)
+
+    def __call__(
+        self, ops: Any, x_TD: F32, residual_TD: F32 | None, batch: Batch, kv: PagedKV, rows_R: I32 | None
+    ) -> tuple[F32, F32]:
+        x_TD, residual_TD = self.attention_norm.after_add(ops, x_TD, residual_TD)
+        x_RD = self.attention(ops, x_TD, batch, kv, rows_R)
+        residual_RD = residual_TD if rows_R is None else residual_TD[rows_R]
+        x_RD, residual_RD = self.mlp_norm.after_add(ops, x_RD, residual_RD)
+        return self.mlp(ops, x_RD), residual_RD
+
+
+class Decoder:
+    """A loaded model: tokens to logits.
+
+    Raises ModelError when a tensor is missing, has the wrong shape, or belongs to no part of the model.
+    """
+
+    def __init__(self, spec: ModelSpec, weights: WeightSource, block_type: BlockType, ops: Any) -> None:
+        self.spec = spec
+        self.ops = ops
+        self.embedding = _matrix(weights, "token_embd", spec.vocab_size, spec.hidden_size)
+        rotaries = {rope: RotaryTable(rope, spec.max_context) for rope in spec.ropes}
+        self.rotaries = tuple(rotaries.values())
+        self.blocks: Sequence[Block] = [
+            block_type(spec, index, weights, rotaries[layer.rope]) for index, layer in enumerate(spec.layers)
+        ]
+        self.output_norm = load_norm(spec, weights, "output_norm")
+        self.output = self.embedding
+        if not spec.tied_embeddings:
+            self.output = _matrix(weights, "output", spec.vocab_size, spec.hidden_size)
+        weights.finish()
+
+    def forward(self, batch: Batch, kv: PagedKV) -> F32:
+        """Logits [R, vocabulary], float32, of the rows in batch.logit_rows_R; fills `kv` for all tokens."""
+        ops = self.ops
+        self._cover_positions(batch)
+        x_TD = self.embedding.embedding(ops, batch.token_ids_T)
+        if self.spec.embedding_scale != 1.0:
+            x_TD = x_TD * self.spec.embedding_scale
+        residual_TD = None
+        for block in self.blocks[:-1]:
+            x_TD, residual_TD = block(ops, x_TD, residual_TD, batch, kv, None)
+        x_RD, residual_RD = self.blocks[-1](ops, x_TD, residual_TD, batch, kv, batch.logit_rows_R)
+        x_RD, _ = self.output_norm.after_add(ops, x_RD, residual_RD)
+        logits_RV: F32 = self.output.matmul(ops, x_RD)
+        if self.spec.final_soft_cap:
+            logits_RV = ops.softcap(logits_RV, self.spec.final_soft_cap)
+        return logits_RV
+
+    def set_max_context(self, max_context: int) -> None:
+        """State the longest context to be served, before any token is computed (see RotaryTable)."""
+        for rotary in self.rotaries:
+            rotary.set_max_context(max_context)
+
+    def _cover_positions(self, batch: Batch) -> None:
+        num_positions = int(batch.context_lens_S.max())
+        for rotary in self.rotaries:
+            rotary.cover(num_positions)
+
+
+def load_norm(spec: ModelSpec, weights: WeightSource, name: str, size: int | None = None) -> RMSNorm:
+    """The norm called `name`, over the hidden size unless told otherwise."""
+    return RMSNorm(weights.vector((f"{name}.weight", size or spec.hidden_size)), spec.norm_eps)
+
+
+def load_attention(spec: ModelSpec, layer: int, weights: WeightSource, rotary: RotaryTable) -> Attention:
+    """Attention of one layer, with queries, keys and values in one projection."""
+    prefix = f"blk.{layer}.attn_"
+    query_size, kv_size = spec.num_heads * spec.head_dim, spec.num_kv_heads * spec.head_dim
+    parts = [(f"{prefix}q", query_size), (f"{prefix}k", kv_size), (f"{prefix}v", kv_size)]
+    output = [(f"{prefix}output", spec.hidden_size)]
+    norms: list[RMSNorm] | list[None] = [None, None]
+    if spec.qk_norm:
+        norms = [load_norm(spec, weights, f"{prefix}{each}_norm", spec.head_dim) for each in "qk"]
+    return Attention(
+        layer=layer,
+        num_heads=spec.num_heads,
+        num_kv_heads=spec.num_kv_heads,
+        head_dim=spec.head_dim,
+        qkv=_linear(weights, parts, spec.hidden_size, spec.qkv_bias),
+        output=_linear(weights, output, query_size, spec.attention_output_bias),
+        rotary=rotary,
+        scale=spec.attention_scale,
+        window=spec.layers[layer].window,
+        soft_cap=spec.attention_soft_cap,
+        q_norm=norms[0],
+        k_norm=norms[1],
+    )
+
+
+def load_mlp(spec: ModelSpec, layer: int, weights: WeightSource) -> GatedMLP:
+    """The MLP of one layer, with gate and up in one projection."""
+    prefix, size = f"blk.{layer}.ffn_", spec.intermediate_size
+    gate_up = [(f"{prefix}gate", size), (f"{prefix}up", size)]
+    return GatedMLP(
+        gate_up=_linear(weights, gate_up, spec.hidden_size, spec.mlp_bias),
+        down=_linear(weights, [(f"{prefix}down", spec.hidden_size)], size, spec.mlp_bias),
+        activation=spec.activation,
+    )
+
+
+def _linear(weights: WeightSource, parts: Sequence[tuple[str, int]], num_inputs: int, bias: bool) -> Linear:
+    weight = weights.matrix([(f"{name}.weight", size) for name, size in parts], num_inputs)
+    return Linear(weight, weights.vector(*((f"{name}.bias", size) for name, size in parts)) if bias else None)
+
+
+def _matrix(weights: WeightSource, name: str, num_outputs: int, num_inputs: int) -> Weight:
+    return weights.matrix([(f"{name}.weight", num_outputs)], num_inputs)

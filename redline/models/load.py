@@ -1,0 +1,63 @@
+"""load_model(): from a path to a model that can run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from redline.errors import ConfigError
+from redline.models.chat_template import ChatTemplate
+from redline.models.decoder import Decoder
+from redline.models.gguf_file import GGUFFile
+from redline.models.load_weights import load_weights
+from redline.models.spec import ModelSpec
+from redline.models.tokenizer import Tokenizer
+from redline.models.weights import Progress
+
+
+@dataclass(slots=True)
+class LoadedModel:
+    """A model and how its text becomes tokens. `max_context` is what this run serves."""
+
+    spec: ModelSpec
+    decoder: Decoder
+    tokenizer: Tokenizer
+    chat_template: ChatTemplate | None
+    name: str
+    max_context: int = field(default=0)
+
+    def set_max_context(self, max_context: int) -> None:
+        """State the longest context to be served, before any token is computed. Raises ConfigError."""
+        self.max_context = check_context(max_context, self.spec)
+        self.decoder.set_max_context(max_context)
+
+
+def load_model(
+    path: Path, ops: Any, compute: str, max_context: int | None = None, progress: Progress | None = None
+) -> LoadedModel:
+    """Load a GGUF file, or a directory with config.json and safetensors.
+
+    `compute` is "int8" (weights as stored, integer kernels) or "float" (everything in float32).
+    Raises ModelError when the files are missing, wrong or not supported, ConfigError for a bad `max_context`.
+    """
+    path = Path(path)
+    if path.is_dir():
+        tokenizer, template = Tokenizer.from_dir(path), ChatTemplate.from_dir(path)
+    else:
+        file = GGUFFile(path)
+        tokenizer = Tokenizer.from_gguf(file.metadata)
+        template = ChatTemplate.from_gguf(file.metadata)
+    decoder = load_weights(path, ops, compute, progress)
+    model = LoadedModel(
+        decoder.spec, decoder, tokenizer, template, path.stem if path.is_file() else path.name
+    )
+    model.set_max_context(decoder.spec.max_context if max_context is None else max_context)
+    return model
+
+
+def check_context(max_context: int, spec: ModelSpec) -> int:
+    """`max_context`, if the model can serve it. Raises ConfigError."""
+    if not 1 <= max_context <= spec.max_context:
+        raise ConfigError(f"max_context is {max_context}; this model serves 1 to {spec.max_context} tokens")
+    return max_context

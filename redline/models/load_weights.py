@@ -1,0 +1,70 @@
+"""load_weights(): from a path to a decoder that can run, without tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from redline.errors import ConfigError, ModelFileError, ModelNotFound, UnsupportedModel
+from redline.models.config_reader import ConfigReader
+from redline.models.decoder import Decoder
+from redline.models.gguf_file import GGUFFile
+from redline.models.gguf_weights import GGUFWeights
+from redline.models.registry import family
+from redline.models.safetensors_file import open_safetensors, read_json_object
+from redline.models.safetensors_weights import SafetensorsWeights
+from redline.models.weights import Progress
+
+
+def load_weights(path: Path, ops: Any, compute: str, progress: Progress | None = None) -> Decoder:
+    """The model in a GGUF file, or in a directory with config.json and safetensors.
+
+    `compute` is "int8" (weights as stored, integer kernels) or "float" (everything in float32). `progress` hears
+    (bytes done, bytes in all). Raises ModelError when a file is missing, wrong or not supported.
+    """
+    if compute not in ("int8", "float"):
+        raise ConfigError(f"compute is {compute!r}; it must be 'int8' or 'float'")
+    path = Path(path)
+    if path.is_dir():
+        return _from_directory(path, ops, compute, progress)
+    if not path.exists():
+        raise ModelNotFound(f"there is no file or directory {path}; check the path")
+    return _from_gguf(path, ops, compute, progress)
+
+
+def _from_gguf(path: Path, ops: Any, compute: str, progress: Progress | None) -> Decoder:
+    file = GGUFFile(path)
+    if file.metadata.get("split.count", 1) != 1:
+        raise UnsupportedModel(f"{path}: one of several parts; merge them with llama-gguf-split --merge")
+    architecture = file.metadata.get("general.architecture")
+    if not isinstance(architecture, str):
+        raise ModelFileError(f"{path}: general.architecture is {architecture!r}; it must be text")
+    found = family(architecture, str(path))
+    weights = GGUFWeights(file, compute, progress)
+    return Decoder(found.spec_from_gguf(weights), weights, found.block, ops)
+
+
+def _from_directory(path: Path, ops: Any, compute: str, progress: Progress | None) -> Decoder:
+    source = path / "config.json"
+    values = read_json_object(source)
+    architectures = values.get("architectures")
+    if (
+        not isinstance(architectures, list)
+        or len(architectures) != 1
+        or not isinstance(architectures[0], str)
+    ):
+        raise ModelFileError(f"{source}: architectures is {architectures!r:.80}; it must name one")
+    found = family(architectures[0], str(source))
+    spec = found.spec_from_hf(ConfigReader(values, str(source)))
+    weights = SafetensorsWeights(
+        path,
+        open_safetensors(path),
+        compute,
+        names=found.hf_names,
+        norm_offset=found.hf_norm_offset,
+        rename=found.hf_rename,
+        progress=progress,
+    )
+    if spec.tied_embeddings:
+        weights.ignore("output.weight")  # some checkpoints store the tied matrix twice
+    return Decoder(spec, weights, found.block, ops)

@@ -1,0 +1,166 @@
+"""What a decoder-only transformer looks like, without any of its arrays.
+
+Values that differ between families live here; differences in data flow get a block class in the family's
+file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import log
+from typing import Literal
+
+from redline.errors import UnsupportedModel
+
+RopeKind = Literal["default", "linear", "dynamic", "yarn", "llama3"]
+Activation = Literal["silu", "gelu", "gelu_tanh"]
+
+MAX_LAYERS = 1024
+MAX_SIZE = 2**24  # of any one dimension: beyond every published model, below every overflow
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RopeSpec:
+    """One rotary position embedding (Su et al., 2021) and how its frequencies are scaled."""
+
+    rotary_dim: int  # leading elements of a head that are rotated
+    theta: float = 10_000.0
+    interleaved: bool = False  # pairs (2i, 2i+1) instead of (i, i + rotary_dim/2)
+    kind: RopeKind = "default"
+    factor: float = 1.0  # by how much the context was extended
+    original_context: int = 0  # positions before the extension (dynamic, yarn, llama3)
+    low_freq_factor: float = 1.0  # llama3
+    high_freq_factor: float = 4.0  # llama3
+    beta_fast: float = 32.0  # yarn
+    beta_slow: float = 1.0  # yarn
+    truncate: bool = True  # yarn: round the ends of the ramp to whole dimensions
+    attention_factor: float = 1.0  # multiplies cos and sin
+    frequency_divisors: tuple[float, ...] | None = None  # one per rotated pair, as GGUF's rope_freqs
+
+    def __post_init__(self) -> None:
+        if self.rotary_dim < 2 or self.rotary_dim % 2:
+            raise UnsupportedModel(f"rotary dimension is {self.rotary_dim}; it must be even and at least 2")
+        if not self.theta > 1 or not self.factor > 0:
+            raise UnsupportedModel(
+                f"rope theta is {self.theta}, factor {self.factor}; theta must exceed 1, factor 0"
+            )
+        if self.kind in ("dynamic", "yarn", "llama3") and self.original_context < 1:
+            raise UnsupportedModel(f"rope type {self.kind!r} needs the original context length")
+        if self.kind == "llama3" and not self.high_freq_factor > self.low_freq_factor > 0:
+            raise UnsupportedModel(
+                f"rope high_freq_factor {self.high_freq_factor} must exceed low_freq_factor "
+                f"{self.low_freq_factor}, which must be positive"
+            )
+        divisors = self.frequency_divisors
+        if divisors is not None and len(divisors) != self.rotary_dim // 2:
+            raise UnsupportedModel(
+                f"{len(divisors)} rope frequency divisors for {self.rotary_dim // 2} rotated pairs"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerSpec:
+    """What may differ from layer to layer."""
+
+    rope: RopeSpec
+    window: int = 0  # tokens a query sees, itself included; 0: all
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSpec:
+    """The shape of a model. Raises UnsupportedModel when its numbers contradict each other."""
+
+    architecture: str
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    layers: tuple[LayerSpec, ...]
+    max_context: int  # tokens the model was trained for
+    norm_eps: float
+    attention_scale: float
+    activation: Activation = "silu"
+    tied_embeddings: bool = False
+    qkv_bias: bool = False
+    attention_output_bias: bool = False
+    mlp_bias: bool = False
+    qk_norm: bool = False  # RMSNorm of every query and key head
+    post_norms: bool = False  # RMSNorm of each sublayer's output, before it joins the residual
+    attention_soft_cap: float = 0.0  # 0: off
+    final_soft_cap: float = 0.0  # 0: off
+    embedding_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_heads", "num_kv_heads", "head_dim")
+        for name in sizes:
+            if not 1 <= getattr(self, name) <= MAX_SIZE:
+                raise UnsupportedModel(f"{name} is {getattr(self, name)}; it must be in 1..{MAX_SIZE}")
+        check_num_layers(len(self.layers))
+        if self.num_heads % self.num_kv_heads:
+            raise UnsupportedModel(
+                f"{self.num_heads} query heads cannot share {self.num_kv_heads} key/value heads evenly"
+            )
+        if not 0 < self.norm_eps < 1:
+            raise UnsupportedModel(f"norm epsilon is {self.norm_eps}; it must be between 0 and 1")
+        for layer in self.layers:
+            if layer.rope.rotary_dim > self.head_dim:
+                raise UnsupportedModel(
+                    f"rotary dimension {layer.rope.rotary_dim} exceeds the head dimension {self.head_dim}"
+                )
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.layers)
+
+    @property
+    def ropes(self) -> tuple[RopeSpec, ...]:
+        """The distinct rotary embeddings, in order of first use."""
+        return tuple(dict.fromkeys(layer.rope for layer in self.layers))
+
+    @property
+    def qkv_size(self) -> int:
+        """Rows of the merged query, key and value projection."""
+        return (self.num_heads + 2 * self.num_kv_heads) * self.head_dim
+
+    def kv_bytes_per_token(self, bytes_per_value: int) -> int:
+        """Bytes one token takes in the K/V cache of all layers."""
+        return 2 * self.num_layers * self.num_kv_heads * self.head_dim * bytes_per_value
+
+    @property
+    def num_parameters(self) -> int:
+        """Trained values, a tied embedding counted once."""
+        embeddings = self.vocab_size * self.hidden_size * (1 if self.tied_embeddings else 2)
+        return embeddings + self.hidden_size + self.num_layers * self.num_layer_parameters
+
+    @property
+    def num_layer_parameters(self) -> int:
+        """Trained values of one layer."""
+        attention_size = self.num_heads * self.head_dim
+        matrices = self.hidden_size * (self.qkv_size + attention_size + 3 * self.intermediate_size)
+        biases = (
+            self.qkv_bias * self.qkv_size
+            + self.attention_output_bias * self.hidden_size
+            + self.mlp_bias * (2 * self.intermediate_size + self.hidden_size)
+        )
+        norms = self.hidden_size * (4 if self.post_norms else 2) + self.qk_norm * 2 * self.head_dim
+        return matrices + biases + norms
+
+
+def check_num_layers(num_layers: int) -> int:
+    """`num_layers`, if a model can have so many. Call it before building one LayerSpec for each."""
+    if not 1 <= num_layers <= MAX_LAYERS:
+        raise UnsupportedModel(f"the model has {num_layers} layers; 1 to {MAX_LAYERS} are supported")
+    return num_layers
+
+
+def yarn_attention_factor(factor: float, mscale: float = 1.0, mscale_all_dim: float = 0.0) -> float:
+    """YaRN's magnitude of cos and sin (Peng et al., 2023, section 3.4), with DeepSeek's two scales."""
+
+    def magnitude(scale: float) -> float:
+        return 0.1 * scale * log(factor) + 1.0 if factor > 1 else 1.0
+
+    if mscale and mscale_all_dim:
+        return magnitude(mscale) / magnitude(mscale_all_dim)
+    return magnitude(1.0)
