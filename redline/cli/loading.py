@@ -17,10 +17,9 @@ if TYPE_CHECKING:
 
 def open_llm(args: argparse.Namespace, **options: Any) -> LLM:
     """An LLM for the flags; `options` are what the verb itself settles."""
+    settings = _checked(args, {**options, **engine_options(args)})
     from redline.llm import LLM
 
-    settings = {**options, **engine_options(args)}
-    EngineConfig.from_dict({"model": args.model, **settings})  # a wrong flag is refused before a download
     fetch(args.model)
     with progress_bar(f"loading {args.model}") as progress:
         return LLM(args.model, progress=progress, **settings)
@@ -28,13 +27,18 @@ def open_llm(args: argparse.Namespace, **options: Any) -> LLM:
 
 def open_async_llm(args: argparse.Namespace) -> AsyncLLM:
     """An AsyncLLM for the flags."""
+    settings = _checked(args, engine_options(args))
     from redline.async_llm import AsyncLLM
 
-    settings = engine_options(args)
-    EngineConfig.from_dict({"model": args.model, **settings})
     fetch(args.model)
     with progress_bar(f"loading {args.model}") as progress:
         return AsyncLLM(args.model, progress=progress, **settings)
+
+
+def _checked(args: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
+    """A wrong flag is refused before anything is imported or downloaded."""
+    EngineConfig.from_dict({"model": args.model, **settings})
+    return settings
 
 
 def fetch(model: str) -> Path:

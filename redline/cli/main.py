@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 from difflib import get_close_matches
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import redline
 from redline.errors import RedlineError
@@ -28,6 +28,10 @@ EXIT_PIPE = 141  # and by SIGPIPE
 
 class Parser(argparse.ArgumentParser):
     """Reports wrong arguments the way every other user error is reported: one line, exit code 2."""
+
+    def __init__(self, **options: Any) -> None:
+        # An abbreviated flag would become ambiguous, or another flag, when one is added.
+        super().__init__(**options, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         report(f"{message} (see {self.prog} --help)")

@@ -8,12 +8,18 @@ from redline.errors import RequestError
 
 
 def read_prompt(argument: str | None) -> str:
-    """The prompt given, or all of stdin when it is absent or "-", less one line break at its end.
+    """The prompt given, or all of stdin when it is absent or "-", less one line break at the end of stdin.
 
-    Raises RequestError when there is none, or when it is not valid UTF-8.
+    Raises RequestError when there is none, when it is empty, or when it is not valid UTF-8.
     """
-    if argument is not None and argument != "-":
-        return _checked(argument)
+    from_stdin = argument is None or argument == "-"
+    text = _read_stdin(argument) if from_stdin else _checked(argument or "")
+    if not text:
+        raise RequestError("the prompt is empty; send at least one character", param="prompt")
+    return text
+
+
+def _read_stdin(argument: str | None) -> str:
     if argument is None and sys.stdin.isatty():
         raise RequestError('no prompt; for example: redline generate "Why is the sky blue?"', param="prompt")
     data = sys.stdin.buffer.read()

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from redline.cli import serve
+
+
+def arguments(*argv: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    serve.add_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def test_the_server_answers_to_the_name_that_was_asked_for() -> None:
+    config = serve.server_config(arguments("--model", "my-model", "--port", "0"))
+    assert (config.aliases, config.port, config.host) == (("my-model",), 0, "127.0.0.1")
+
+
+def test_the_queue_is_as_long_as_the_flag_says() -> None:
+    assert serve.server_config(arguments("--max-waiting", "3")).max_waiting == 3
+
+
+@pytest.mark.parametrize("port", ["-1", "65536"])
+def test_a_port_out_of_range_is_refused_before_the_model_loads(run, port: str) -> None:
+    code, _, err = run("serve", "--port", port)
+    assert code == 2 and f"port is {port}" in err

@@ -1,0 +1,59 @@
+"""Verbs and flags are frozen: scripts of users depend on their names. A typo is repaired before release."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from redline.cli.main import VERBS, build_parser
+
+ENGINE = [
+    "--model", "--max-context", "--max-batch", "--max-waiting", "--threads", "--block-size", "--device",
+    "--backend", "--batching", "--kv-format", "--compute", "--chunked-prefill", "--prefix-cache",
+    "--no-prefix-cache", "--kv-memory",
+]  # fmt: skip
+SAMPLING = [
+    "--max-tokens", "--min-tokens", "--temperature", "--top-k", "--top-p", "--min-p", "--repetition-penalty",
+    "--presence-penalty", "--frequency-penalty", "--seed", "--stop", "--ignore-eos",
+]  # fmt: skip
+FLAGS = {
+    "generate": [*ENGINE, *SAMPLING, "prompt", "--chat", "--raw", "--system", "--n", "--logprobs", "--stream",
+                 "--no-stream", "--stats", "--json"],
+    "chat": [*ENGINE, *SAMPLING, "--system", "--stats"],
+    "serve": [*ENGINE, "--host", "--port"],
+    "pull": ["model"],
+    "techniques": ["name", "--json"],
+    "bench offline": [*ENGINE, "--batch", "--prompt-tokens", "--output-tokens", "--repeats", "--seed",
+                      "--json"],
+}  # fmt: skip
+
+
+def names(parser: argparse.ArgumentParser) -> dict[str, list[str]]:
+    """The flags and positionals of a parser, or of each parser below it, by the words that lead there."""
+    found: dict[str, list[str]] = {}
+    own = []
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, child in action.choices.items():
+                found |= {f"{name} {words}".strip(): flags for words, flags in names(child).items()}
+        elif not isinstance(action, argparse._HelpAction | argparse._VersionAction):
+            own += action.option_strings or [action.dest]
+    return found or {"": own}
+
+
+def test_verbs_are_frozen() -> None:
+    assert list(VERBS) == ["generate", "chat", "serve", "pull", "techniques", "bench"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_flags_are_frozen(verb: str) -> None:
+    expected = {words: sorted(flags) for words, flags in FLAGS.items() if words.split()[0] == verb}
+    assert {words: sorted(flags) for words, flags in names(build_parser(verb)).items()} == expected
+
+
+def test_short_and_ambiguous_spellings_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        build_parser("generate").parse_args(["generate", "hello", "--max-to", "3"])
+    assert exit_.value.code == 2
+    assert "--max-to" in capsys.readouterr().err

@@ -1,0 +1,96 @@
+"""The public names and their signatures are frozen: a change here is a change for users."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import redline
+from redline.config.engine import EngineConfig
+
+ROOT = Path(__file__).parent.parent
+
+NAMES = [
+    "LLM", "AsyncLLM", "Choice", "Delta", "RedlineError", "RequestMetrics", "RequestOutput", "SamplingParams",
+]  # fmt: skip
+
+FIELDS = {
+    "SamplingParams": [
+        "n", "max_tokens", "min_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty",
+        "presence_penalty", "frequency_penalty", "logit_bias", "seed", "stop", "stop_token_ids",
+        "include_stop_str_in_output", "ignore_eos", "skip_special_tokens", "logprobs",
+    ],
+    "RequestOutput": ["request_id", "prompt", "prompt_token_ids", "choices", "metrics"],
+    "Choice": ["index", "text", "token_ids", "finish_reason", "stop_reason", "logprobs"],
+    "Delta": [
+        "request_id", "index", "text", "token_ids", "logprobs", "finish_reason", "stop_reason", "metrics",
+        "error",
+    ],
+    "RequestMetrics": [
+        "arrival_s", "queue_s", "ttft_s", "tpot_s", "itl_s", "e2e_s", "num_prompt_tokens",
+        "num_output_tokens", "num_cached_tokens", "num_draft_tokens", "num_accepted_tokens",
+        "num_preemptions",
+    ],
+}  # fmt: skip
+
+METHODS = {
+    "LLM": {
+        "__init__": ["self", "model", "progress", "options"],
+        "generate": ["self", "prompts", "params"],
+        "chat": ["self", "messages", "params"],
+        "stream": ["self", "prompt", "params"],
+    },
+    "AsyncLLM": {
+        "__init__": ["self", "model", "progress", "options"],
+        "stream": ["self", "prompt", "params", "request_id", "priority"],
+        "close": ["self"],
+    },
+}
+
+OPTIONS = [
+    "model", "max_context", "max_batch", "max_waiting", "threads", "device", "backend", "batching",
+    "prefix_cache", "chunked_prefill", "kv_format", "kv_memory", "block_size", "compute",
+]  # fmt: skip
+
+
+def test_all_is_complete_and_sorted() -> None:
+    assert redline.__all__ == NAMES
+    assert redline.__all__ == sorted(NAMES, key=lambda name: (not name.isupper(), name))
+
+
+def test_every_name_loads_and_an_unknown_one_is_an_attribute_error() -> None:
+    assert all(inspect.isclass(getattr(redline, name)) for name in NAMES)
+    with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
+        _ = redline.Nonsense
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_fields_are_frozen(name: str) -> None:
+    assert [field.name for field in dataclasses.fields(getattr(redline, name))] == FIELDS[name]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_are_frozen(name: str) -> None:
+    for method, parameters in METHODS[name].items():
+        assert list(inspect.signature(getattr(getattr(redline, name), method)).parameters) == parameters
+
+
+def test_engine_options_are_frozen() -> None:
+    assert [field.name for field in dataclasses.fields(EngineConfig)] == OPTIONS
+
+
+def test_the_version_is_one_in_package_project_and_changelog() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    headings = [line for line in (ROOT / "CHANGELOG.md").read_text().splitlines() if line.startswith("## ")]
+    assert redline.__version__ == project
+    assert headings[0].startswith(f"## {project} ")
+    shown = subprocess.run(
+        [sys.executable, "-P", "-m", "redline.cli.main", "--version"], capture_output=True, text=True
+    )
+    assert shown.stdout == f"redline {project}\n"
