@@ -121,6 +121,206 @@ void bind_weights(nb::module_& m) {
       fixed("scales"), nb::arg("mins").noconvert().none(), nb::arg("half_scales"), Release());
 }
 
+// Elements between rows of x, which must themselves be dense.
+template <typename Array>
+int64_t row_stride(const Array& x) {
+  int64_t dense = 1;
+  for (size_t axis = x.ndim() - 1; axis > 0; --axis) {
+    if (x.shape(axis) != 1 && x.stride(axis) != dense)
+      throw nb::type_error("only the first axis may be strided; pass numpy.ascontiguousarray(x)");
+    dense *= x.shape(axis);
+  }
+  return x.stride(0);
+}
+
+// The first index whose value is outside [low, high), or -1.
+int64_t first_outside(const int32_t* values, int64_t n, int64_t low, int64_t high) {
+  bool bad = false;
+  for (int64_t i = 0; i < n; ++i) bad |= values[i] < low || values[i] >= high;
+  if (!bad) return -1;
+  int64_t i = 0;
+  while (values[i] >= low && values[i] < high) ++i;
+  return i;
+}
+
+// A cache of float or half precision.
+using Cache = nb::ndarray<nb::ndim<4>, nb::c_contig, nb::device::cpu>;
+bool is_half(const Cache& cache) {
+  if (cache.dtype() == nb::dtype<float>()) return false;
+  if (cache.dtype().code == static_cast<uint8_t>(nb::dlpack::dtype_code::Float) && cache.dtype().bits == 16)
+    return true;
+  throw nb::type_error("a K/V cache must be float32 or float16");
+}
+
+void bind_norms(nb::module_& m) {
+  m.def(
+      "rmsnorm",
+      [](nb::ndarray<const float, nb::device::cpu> x, Dense<const float, 1> weight, float eps,
+         nb::ndarray<float, nb::c_contig, nb::device::cpu> y) {
+        kernels().rmsnorm(x.data(), row_stride(x), weight.data(), eps, y.data(), x.shape(0),
+                          x.ndim() == 3 ? x.shape(1) : 1, x.shape(x.ndim() - 1));
+      },
+      fixed("x"), fixed("weight"), nb::arg("eps"), fixed("y"), Release());
+  m.def(
+      "add_rmsnorm",
+      [](Strided<const float, 2> x, Strided<const float, 2> residual, Dense<const float, 1> weight, float eps,
+         Dense<float, 2> y, Dense<float, 2> total) {
+        kernels().add_rmsnorm(x.data(), row_stride(x), residual.data(), row_stride(residual), weight.data(), eps,
+                              y.data(), total.data(), x.shape(0), x.shape(1));
+      },
+      fixed("x"), fixed("residual"), fixed("weight"), nb::arg("eps"), fixed("y"), fixed("total"), Release());
+  m.def(
+      "layernorm",
+      [](Strided<const float, 2> x, Dense<const float, 1> weight, Dense<const float, 1> bias, float eps,
+         Dense<float, 2> y) {
+        kernels().layernorm(x.data(), row_stride(x), weight.data(), bias.data(), eps, y.data(), x.shape(0),
+                            x.shape(1));
+      },
+      fixed("x"), fixed("weight"), fixed("bias").none(), nb::arg("eps"), fixed("y"), Release());
+}
+
+void bind_elementwise(nb::module_& m) {
+  m.def(
+      "add",
+      [](Strided<const float, 2> x, Strided<const float, 2> y, Dense<float, 2> z) {
+        kernels().add(x.data(), row_stride(x), y.data(), row_stride(y), z.data(), x.shape(0), x.shape(1));
+      },
+      fixed("x"), fixed("y"), fixed("z"), Release());
+  m.def(
+      "gated_activation",
+      [](int kind, Strided<const float, 2> x, Dense<float, 2> y) {
+        kernels().gated_activation(kind, x.data(), row_stride(x), y.data(), y.shape(0), y.shape(1));
+      },
+      nb::arg("kind"), fixed("x"), fixed("y"), Release());
+  m.def(
+      "softcap",
+      [](Strided<const float, 2> x, float cap, Dense<float, 2> y) {
+        kernels().softcap(x.data(), row_stride(x), cap, y.data(), x.shape(0), x.shape(1));
+      },
+      fixed("x"), nb::arg("cap"), fixed("y"), Release());
+  // Returns the index of a position outside the tables, or -1.
+  m.def(
+      "rope",
+      [](Strided<const float, 3> x, Dense<const float, 2> cos, Dense<const float, 2> sin,
+         Dense<const int32_t, 1> positions, bool interleaved, Dense<float, 3> y) {
+        const int64_t bad = first_outside(positions.data(), positions.shape(0), 0, cos.shape(0));
+        if (bad < 0)
+          kernels().rope(x.data(), row_stride(x), cos.data(), sin.data(), positions.data(), interleaved, y.data(),
+                         x.shape(0), x.shape(1), x.shape(2), cos.shape(1));
+        return bad;
+      },
+      fixed("x"), fixed("cos"), fixed("sin"), fixed("positions"), nb::arg("interleaved"), fixed("y"), Release());
+}
+
+// The index of a sequence whose lengths or blocks are out of bounds, or -1.
+int64_t first_bad_sequence(const AttentionArgs& a, int64_t num_queries, int64_t num_blocks) {
+  for (int64_t s = 0; s < a.num_sequences; ++s) {
+    const int64_t count = int64_t{a.query_start[s + 1]} - a.query_start[s], context = a.context_lens[s];
+    if (a.query_start[s] < 0 || count < 0 || a.query_start[s + 1] > num_queries) return s;
+    if (count == 0) continue;
+    const int64_t used = (context + a.block_size - 1) / a.block_size;
+    if (context < count || used > a.max_blocks) return s;
+    if (first_outside(a.block_tables + s * a.max_blocks, used, 0, num_blocks) >= 0) return s;
+  }
+  return -1;
+}
+
+void bind_attention(nb::module_& m) {
+  // Returns the index of a slot outside the cache, or -1.
+  m.def(
+      "kv_store",
+      [](Strided<const float, 3> k, Strided<const float, 3> v, Cache k_cache, Cache v_cache,
+         Dense<const int32_t, 1> slots) {
+        const int64_t bad =
+            first_outside(slots.data(), slots.shape(0), INT32_MIN, k_cache.shape(0) * k_cache.shape(2));
+        if (bad < 0)
+          kernels().kv_store({k.data(), v.data(), row_stride(k), row_stride(v), k_cache.data(), v_cache.data(),
+                              is_half(k_cache), slots.data(), static_cast<int64_t>(k.shape(0)),
+                              static_cast<int64_t>(k.shape(1)), static_cast<int64_t>(k.shape(2)),
+                              static_cast<int64_t>(k_cache.shape(2))});
+        return bad;
+      },
+      fixed("k"), fixed("v"), fixed("k_cache"), fixed("v_cache"), fixed("slots"), Release());
+  // Returns the index of a sequence that does not fit its block table or the cache, or -1.
+  m.def(
+      "attention",
+      [](Strided<const float, 3> q, Cache k_cache, Cache v_cache, Dense<const int32_t, 2> block_tables,
+         Dense<const int32_t, 1> query_start, Dense<const int32_t, 1> context_lens, float scale, int64_t window,
+         float soft_cap, Dense<float, 3> out) {
+        AttentionArgs a{};
+        a.q = q.data();
+        a.q_stride = row_stride(q);
+        a.k_cache = k_cache.data();
+        a.v_cache = v_cache.data();
+        a.half_cache = is_half(k_cache);
+        a.block_tables = block_tables.data();
+        a.query_start = query_start.data();
+        a.context_lens = context_lens.data();
+        a.out = out.data();
+        a.num_sequences = context_lens.shape(0);
+        a.max_blocks = block_tables.shape(1);
+        a.num_heads = q.shape(1);
+        a.num_kv_heads = k_cache.shape(1);
+        a.head_dim = q.shape(2);
+        a.block_size = k_cache.shape(2);
+        a.scale = scale;
+        a.soft_cap = soft_cap;
+        a.window = window;
+        const int64_t bad = first_bad_sequence(a, q.shape(0), k_cache.shape(0));
+        if (bad < 0) kernels().attention(a);
+        return bad;
+      },
+      fixed("q"), fixed("k_cache"), fixed("v_cache"), fixed("block_tables"), fixed("query_start"),
+      fixed("context_lens"), nb::arg("scale"), nb::arg("window"), nb::arg("soft_cap"), fixed("out"), Release());
+}
+
+void bind_sampling(nb::module_& m) {
+  m.def(
+      "argmax",
+      [](Strided<const float, 2> logits, Dense<int32_t, 1> ids) {
+        kernels().argmax(logits.data(), row_stride(logits), ids.data(), logits.shape(0), logits.shape(1));
+      },
+      fixed("logits"), fixed("ids"), Release());
+  m.def(
+      "sample",
+      [](Strided<const float, 2> logits, Dense<const float, 1> temperature, Dense<const int32_t, 1> top_k,
+         Dense<const float, 1> top_p, Dense<const float, 1> min_p, Dense<const double, 1> uniform,
+         Dense<int32_t, 1> ids) {
+        kernels().sample({logits.data(), row_stride(logits), temperature.data(), top_k.data(), top_p.data(),
+                          min_p.data(), uniform.data(), ids.data(), static_cast<int64_t>(logits.shape(0)),
+                          static_cast<int64_t>(logits.shape(1))});
+      },
+      fixed("logits"), fixed("temperature"), fixed("top_k"), fixed("top_p"), fixed("min_p"), fixed("uniform"),
+      fixed("ids"), Release());
+  // Returns the row whose chosen id is outside the vocabulary, or -1.
+  m.def(
+      "top_logprobs",
+      [](Strided<const float, 2> logits, int64_t k, Dense<const int32_t, 1> chosen, Dense<int32_t, 2> ids,
+         Dense<float, 2> logprobs, Dense<float, 1> chosen_logprob, Dense<int32_t, 1> chosen_rank) {
+        const int64_t bad = first_outside(chosen.data(), chosen.shape(0), 0, logits.shape(1));
+        if (bad < 0)
+          kernels().top_logprobs({logits.data(), row_stride(logits), k, chosen.data(), ids.data(), logprobs.data(),
+                                  chosen_logprob.data(), chosen_rank.data(),
+                                  static_cast<int64_t>(logits.shape(0)), static_cast<int64_t>(logits.shape(1))});
+        return bad;
+      },
+      fixed("logits"), nb::arg("k"), fixed("chosen"), fixed("ids"), fixed("logprobs"), fixed("chosen_logprob"),
+      fixed("chosen_rank"), Release());
+  // Returns the index of an id outside the vocabulary, or -1.
+  m.def(
+      "penalties",
+      [](Dense<float, 1> logits, Dense<const int32_t, 1> ids, Dense<const int32_t, 1> counts, float repetition,
+         float presence, float frequency) {
+        const int64_t bad = first_outside(ids.data(), ids.shape(0), 0, logits.shape(0));
+        if (bad < 0)
+          kernels().penalties(logits.data(), ids.data(), counts.data(), ids.shape(0), repetition, presence,
+                              frequency);
+        return bad;
+      },
+      fixed("logits"), fixed("ids"), fixed("counts"), nb::arg("repetition"), nb::arg("presence"),
+      nb::arg("frequency"), Release());
+}
+
 }  // namespace
 
 NB_MODULE(_kernels, m) {
@@ -129,11 +329,8 @@ NB_MODULE(_kernels, m) {
   m.def("isa", [] { return kernels().name; });
   m.def("select_isa", [](const char* name) { return select(name); });
   bind_weights(m);
-
-  m.def(
-      "rmsnorm",
-      [](Strided<const float, 2> x, Dense<const float, 1> weight, float eps, Dense<float, 2> y) {
-        kernels().rmsnorm(x.data(), x.stride(0), weight.data(), eps, y.data(), x.shape(0), x.shape(1));
-      },
-      fixed("x"), fixed("weight"), nb::arg("eps"), fixed("y"), Release());
+  bind_norms(m);
+  bind_elementwise(m);
+  bind_attention(m);
+  bind_sampling(m);
 }

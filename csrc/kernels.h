@@ -41,11 +41,77 @@ struct IntTarget {
   bool half_scales;
 };
 
+// half_cache: the caches hold IEEE half precision, else float.
+// Caches are [num_blocks, num_kv_heads, block_size, head_dim]; slot = block * block_size + offset.
+struct KvStoreArgs {
+  const float *k, *v;
+  int64_t k_stride, v_stride;
+  void *k_cache, *v_cache;
+  bool half_cache;
+  const int32_t* slots;  // negative: skip
+  int64_t num_tokens, num_heads, head_dim, block_size;
+};
+
+struct AttentionArgs {
+  const float* q;
+  int64_t q_stride;
+  const void *k_cache, *v_cache;
+  bool half_cache;
+  const int32_t* block_tables;  // [num_sequences, max_blocks]
+  const int32_t* query_start;   // [num_sequences + 1]
+  const int32_t* context_lens;  // [num_sequences]
+  float* out;
+  int64_t num_sequences, max_blocks, num_heads, num_kv_heads, head_dim, block_size;
+  float scale, soft_cap;  // soft_cap 0: off
+  int64_t window;         // 0: off
+  int64_t partial_rows;   // set by the kernel
+};
+
+struct SampleArgs {
+  const float* logits;
+  int64_t stride;
+  const float* temperature;
+  const int32_t* top_k;
+  const float *top_p, *min_p;
+  const double* uniform;
+  int32_t* ids;
+  int64_t rows, vocab;
+};
+
+struct TopLogprobsArgs {
+  const float* logits;
+  int64_t stride, k;
+  const int32_t* chosen;
+  int32_t* ids;
+  float *logprobs, *chosen_logprob;
+  int32_t* chosen_rank;
+  int64_t rows, vocab;
+};
+
 struct Kernels {
   const char* name;
-  // y[r, :] = x[r, :] / rms(x[r, :]) * weight; x row r starts at x + r * x_stride.
-  void (*rmsnorm)(const float* x, int64_t x_stride, const float* weight, float eps, float* y, int64_t rows,
-                  int64_t dim);
+  // A matrix x is rows of dim (or tokens of heads * dim) floats, row r at x + r * x_stride; results are dense.
+  void (*rmsnorm)(const float* x, int64_t x_stride, const float* weight, float eps, float* y, int64_t tokens,
+                  int64_t heads, int64_t dim);
+  void (*add_rmsnorm)(const float* x, int64_t x_stride, const float* residual, int64_t residual_stride,
+                      const float* weight, float eps, float* y, float* total, int64_t rows, int64_t dim);
+  void (*layernorm)(const float* x, int64_t x_stride, const float* weight, const float* bias, float eps, float* y,
+                    int64_t rows, int64_t dim);
+  void (*add)(const float* x, int64_t x_stride, const float* y, int64_t y_stride, float* z, int64_t rows,
+              int64_t dim);
+  // kind 0: silu, 1: gelu by tanh, 2: gelu by erf; x has rows of 2 * dim.
+  void (*gated_activation)(int kind, const float* x, int64_t x_stride, float* y, int64_t rows, int64_t dim);
+  void (*softcap)(const float* x, int64_t x_stride, float cap, float* y, int64_t rows, int64_t dim);
+  // cos and sin have rows of `half`; positions index them.
+  void (*rope)(const float* x, int64_t x_stride, const float* cos, const float* sin, const int32_t* positions,
+               bool interleaved, float* y, int64_t tokens, int64_t heads, int64_t dim, int64_t half);
+  void (*kv_store)(const KvStoreArgs&);
+  void (*attention)(const AttentionArgs&);
+  void (*argmax)(const float* logits, int64_t stride, int32_t* ids, int64_t rows, int64_t vocab);
+  void (*sample)(const SampleArgs&);
+  void (*top_logprobs)(const TopLogprobsArgs&);
+  void (*penalties)(float* logits, const int32_t* ids, const int32_t* counts, int64_t n, float repetition,
+                    float presence, float frequency);
   // y[r, o] = sum over k of x[r, k] * w[o, k]; x row r starts at x + r * x_stride, y is dense.
   void (*matmul_float)(const float* x, int64_t x_stride, int64_t rows, const FloatMatrix& w, float* y);
   void (*matmul_int8)(const float* x, int64_t x_stride, int64_t rows, const IntMatrix& w, float* y);

@@ -1,4 +1,4 @@
-// What the files of this folder define, for table.cpp to gather.
+// What the files of this folder define, for table.cpp to gather. kernels.h says what the arguments are.
 #pragma once
 #include <cstdint>
 
@@ -7,8 +7,24 @@
 namespace redline {
 namespace REDLINE_ISA {
 
-void rmsnorm(const float* x, int64_t x_stride, const float* weight, float eps, float* y, int64_t rows,
-             int64_t dim);
+void rmsnorm(const float* x, int64_t x_stride, const float* weight, float eps, float* y, int64_t tokens,
+             int64_t heads, int64_t dim);
+void add_rmsnorm(const float* x, int64_t x_stride, const float* residual, int64_t residual_stride,
+                 const float* weight, float eps, float* y, float* total, int64_t rows, int64_t dim);
+void layernorm(const float* x, int64_t x_stride, const float* weight, const float* bias, float eps, float* y,
+               int64_t rows, int64_t dim);
+void add(const float* x, int64_t x_stride, const float* y, int64_t y_stride, float* z, int64_t rows, int64_t dim);
+void gated_activation(int kind, const float* x, int64_t x_stride, float* y, int64_t rows, int64_t dim);
+void softcap(const float* x, int64_t x_stride, float cap, float* y, int64_t rows, int64_t dim);
+void rope(const float* x, int64_t x_stride, const float* cos, const float* sin, const int32_t* positions,
+          bool interleaved, float* y, int64_t tokens, int64_t heads, int64_t dim, int64_t half);
+void kv_store(const KvStoreArgs&);
+void attention(const AttentionArgs&);
+void argmax(const float* logits, int64_t stride, int32_t* ids, int64_t rows, int64_t vocab);
+void sample(const SampleArgs&);
+void top_logprobs(const TopLogprobsArgs&);
+void penalties(float* logits, const int32_t* ids, const int32_t* counts, int64_t n, float repetition,
+               float presence, float frequency);
 
 void matmul_float(const float* x, int64_t x_stride, int64_t rows, const FloatMatrix& w, float* y);
 void matmul_int8(const float* x, int64_t x_stride, int64_t rows, const IntMatrix& w, float* y);

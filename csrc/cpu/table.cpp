@@ -21,6 +21,18 @@ const Kernels& table() {
     k.embedding_int4 = embedding_int4;
     k.pack_float = pack_float;
     k.pack_gguf = pack_gguf;
+    k.add_rmsnorm = add_rmsnorm;
+    k.layernorm = layernorm;
+    k.add = add;
+    k.gated_activation = gated_activation;
+    k.softcap = softcap;
+    k.rope = rope;
+    k.kv_store = kv_store;
+    k.attention = attention;
+    k.argmax = argmax;
+    k.sample = sample;
+    k.top_logprobs = top_logprobs;
+    k.penalties = penalties;
     return k;
   }();
   return kernels;

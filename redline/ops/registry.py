@@ -18,7 +18,18 @@ OPS: dict[str, tuple[str, ...]] = {
     "matmul_float": ("matmul_float", "embedding_float"),
     "matmul_int8": ("matmul_int8", "embedding_int8"),
     "matmul_int4": ("matmul_int4", "embedding_int4"),
-    "rmsnorm": ("rmsnorm",),
+    "rmsnorm": ("rmsnorm", "add_rmsnorm"),
+    "layernorm": ("layernorm",),
+    "add": ("add",),
+    "gated_activation": ("silu_mul", "gelu_mul"),
+    "softcap": ("softcap",),
+    "rope": ("rope",),
+    "kv_store": ("kv_store",),
+    "attention": ("attention",),
+    "argmax": ("argmax",),
+    "sample": ("sample",),
+    "top_logprobs": ("top_logprobs",),
+    "penalties": ("penalties",),
 }
 BACKENDS = ("cpu", "reference")
 

@@ -1,4 +1,4 @@
-"""rmsnorm on NumPy arrays by csrc/cpu/rmsnorm.cpp."""
+"""rmsnorm and add_rmsnorm on NumPy arrays by csrc/cpu/rmsnorm.cpp."""
 
 from __future__ import annotations
 
@@ -10,8 +10,22 @@ from redline.ops.arrays import F32
 
 
 def rmsnorm(x_TD: F32, weight_D: F32, eps: float) -> F32:
-    if x_TD.shape[-1] != weight_D.shape[0]:
-        raise KernelError(f"rmsnorm: x has rows of {x_TD.shape[-1]} but weight has {weight_D.shape[0]}")
+    if x_TD.shape[-1] != weight_D.shape[0] or not 2 <= x_TD.ndim <= 3:
+        raise KernelError(
+            f"rmsnorm: x is {x_TD.shape} but weight has {weight_D.shape[0]}; x must be [T, D] or [T, H, D]"
+        )
     y_TD = np.empty(x_TD.shape, np.float32)
     _kernels.rmsnorm(x_TD, weight_D, eps, y_TD)
     return y_TD
+
+
+def add_rmsnorm(x_TD: F32, residual_TD: F32, weight_D: F32, eps: float) -> tuple[F32, F32]:
+    shape = x_TD.shape
+    if shape != residual_TD.shape or shape[-1] != weight_D.shape[0]:
+        raise KernelError(
+            f"add_rmsnorm: x is {shape}, residual {residual_TD.shape}, weight {weight_D.shape}; "
+            "x and residual must be [T, D] and weight [D]"
+        )
+    y_TD, sum_TD = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    _kernels.add_rmsnorm(x_TD, residual_TD, weight_D, eps, y_TD, sum_TD)
+    return y_TD, sum_TD

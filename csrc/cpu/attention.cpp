@@ -1,0 +1,409 @@
+// Paged causal attention as a tiled online softmax.
+//
+// Keys are visited in tiles of kTile at absolute positions, tiles are grouped in splits of kSplit keys, and a
+// row's result is: within a split, the online softmax over its tiles in order; then the splits joined in order.
+// Neither size depends on what else is in the call, and a key that a row may not see adds an exact zero, so a
+// row has the same bits in a decode, a chunk and a prefill. Splits are what threads share when there are
+// few rows; when there are many, a thread takes a block of rows through all splits.
+#include <vector>
+
+#include "cpu/declare.h"
+#include "half.h"
+#include "threads.h"
+#include "vmath.h"
+
+namespace redline {
+namespace REDLINE_ISA {
+namespace {
+
+constexpr int64_t kTile = 64;    // keys per tile
+constexpr int64_t kSplit = 256;  // keys per split, a multiple of kTile
+constexpr int64_t kPanel = 16;   // keys, or value columns, per inner loop
+constexpr int64_t kRows = 48;    // query rows (tokens x heads of one group) per tile, about
+constexpr int64_t kSerialWork = 1 << 15;  // multiply-adds below which a thread is not worth waking
+const float kInfinity = __builtin_inff();
+
+int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
+int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
+
+float exp(float x) {
+  float t[kLanes];
+  store(t, exp(splat(x)));
+  return t[0];
+}
+
+#if REDLINE_ISA_avx2
+void transpose(f32x8* r) {
+  __m256 a[8], b[8];
+  for (int i = 0; i < 8; i += 2) {
+    a[i] = _mm256_unpacklo_ps(r[i].v, r[i + 1].v);
+    a[i + 1] = _mm256_unpackhi_ps(r[i].v, r[i + 1].v);
+  }
+  for (int i = 0; i < 8; i += 4) {
+    b[i] = _mm256_shuffle_ps(a[i], a[i + 2], 0x44);
+    b[i + 1] = _mm256_shuffle_ps(a[i], a[i + 2], 0xee);
+    b[i + 2] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0x44);
+    b[i + 3] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0xee);
+  }
+  for (int i = 0; i < 4; ++i) {
+    r[i].v = _mm256_permute2f128_ps(b[i], b[i + 4], 0x20);
+    r[i + 4].v = _mm256_permute2f128_ps(b[i], b[i + 4], 0x31);
+  }
+}
+#else
+void transpose(f32x8* r) {
+  for (int i = 0; i < kLanes; ++i)
+    for (int j = 0; j < i; ++j) {
+      const float t = r[i].v[j];
+      r[i].v[j] = r[j].v[i];
+      r[j].v[i] = t;
+    }
+}
+#endif
+
+f32x8 read(const float* p, int64_t n) { return load_upto(p, n); }
+f32x8 read(const uint16_t* p, int64_t n) {
+  if (n == kLanes) return load_half(p);
+  uint16_t t[kLanes] = {};
+  std::memcpy(t, p, n * sizeof(uint16_t));
+  return load_half(t);
+}
+
+// c[r, :] += sum over i of a[r, i] * b[i, :], i in order; c has Vectors * 8 columns.
+template <int Rows, int Vectors>
+void multiply(const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, int64_t depth) {
+  f32x8 acc[Rows][Vectors];
+  for (int r = 0; r < Rows; ++r)
+    for (int v = 0; v < Vectors; ++v) acc[r][v] = load(c + r * ldc + v * kLanes);
+  for (int64_t i = 0; i < depth; ++i) {
+    f32x8 row[Vectors];
+    for (int v = 0; v < Vectors; ++v) row[v] = load(b + i * ldb + v * kLanes);
+    for (int r = 0; r < Rows; ++r) {
+      const f32x8 factor = splat(a[r * lda + i]);
+      for (int v = 0; v < Vectors; ++v) acc[r][v] = fma(factor, row[v], acc[r][v]);
+    }
+  }
+  for (int r = 0; r < Rows; ++r)
+    for (int v = 0; v < Vectors; ++v) store(c + r * ldc + v * kLanes, acc[r][v]);
+}
+
+template <int Vectors>
+void multiply_rows(int64_t rows, const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc,
+                   int64_t depth) {
+  for (; rows >= 6; rows -= 6, a += 6 * lda, c += 6 * ldc) multiply<6, Vectors>(a, lda, b, ldb, c, ldc, depth);
+  switch (rows) {
+    case 5: return multiply<5, Vectors>(a, lda, b, ldb, c, ldc, depth);
+    case 4: return multiply<4, Vectors>(a, lda, b, ldb, c, ldc, depth);
+    case 3: return multiply<3, Vectors>(a, lda, b, ldb, c, ldc, depth);
+    case 2: return multiply<2, Vectors>(a, lda, b, ldb, c, ldc, depth);
+    case 1: return multiply<1, Vectors>(a, lda, b, ldb, c, ldc, depth);
+    default: return;
+  }
+}
+
+// The running softmax of some rows: maximum, sum of exponentials, weighted sum of values.
+struct State {
+  float *maximum, *total, *values;
+};
+
+// Where one thread works; grown once, kept for the next call.
+struct Scratch {
+  std::vector<float> memory;
+  float *queries, *keys, *values, *scores;
+  State part, joined;
+
+  void prepare(int64_t rows, int64_t dim, int64_t padded) {
+    const int64_t sizes[] = {rows * dim, padded * kTile, padded * kTile, rows * kTile,
+                             rows, rows, rows * padded, rows, rows, rows * padded};
+    float** fields[] = {&queries, &keys, &values, &scores, &part.maximum, &part.total, &part.values,
+                        &joined.maximum, &joined.total, &joined.values};
+    int64_t need = 0;
+    for (int64_t size : sizes) need += (size + 15) / 16 * 16;
+    if (static_cast<int64_t>(memory.size()) < need) memory.resize(need);
+    float* next = memory.data();
+    for (int i = 0; i < 10; ++i) {
+      *fields[i] = next;
+      next += (sizes[i] + 15) / 16 * 16;
+    }
+  }
+};
+
+// Some query tokens of one sequence with all query heads of one KV head, over some splits of its keys.
+// Row r is token r / group, head r % group.
+struct Item {
+  int64_t sequence, kv_head;
+  int64_t token, num_tokens;     // rows of q and out
+  int64_t position;              // of the first token
+  int64_t first_split, end_split;
+  int64_t partial;               // which partial state it fills; -1: it covers all splits and writes out
+};
+
+struct Range {
+  int64_t begin, end;
+};
+
+template <typename T>
+class Worker {
+ public:
+  Worker(const AttentionArgs& args, const Item& item, Scratch& scratch)
+      : a_(args), item_(item), s_(scratch), dim_(args.head_dim), padded_((dim_ + 7) / 8 * 8),
+        group_(args.num_heads / args.num_kv_heads), rows_(item.num_tokens * group_) {}
+
+  void run(float* partials) {
+    s_.prepare(rows_, dim_, padded_);
+    load_queries();
+    if (item_.partial >= 0) {
+      const State part = partial_state(partials, item_.partial, rows_);
+      attend_split(item_.first_split, part);
+      return;
+    }
+    for (int64_t split = item_.first_split; split < item_.end_split; ++split) {
+      attend_split(split, s_.part);
+      join(split, s_.part);
+    }
+    write();
+  }
+
+  // Join the partial states of the item's splits, which other threads may have filled.
+  void finish(float* partials) {
+    s_.prepare(rows_, dim_, padded_);
+    for (int64_t split = item_.first_split; split < item_.end_split; ++split)
+      join(split, partial_state(partials, item_.partial + split - item_.first_split, rows_));
+    write();
+  }
+
+  static int64_t partial_size(int64_t rows, int64_t padded) { return rows * (padded + 2); }
+
+ private:
+  State partial_state(float* partials, int64_t index, int64_t rows) const {
+    float* base = partials + index * partial_size(a_.partial_rows, padded_);
+    return {base, base + rows, base + 2 * rows};
+  }
+
+  // The keys that a token of this item sees, and those among [begin, end).
+  Range visible(int64_t token) const {
+    const int64_t end = item_.position + token + 1;
+    return {a_.window > 0 ? max(0, end - a_.window) : 0, end};
+  }
+  Range visible(int64_t token, int64_t begin, int64_t end) const {
+    const Range all = visible(token);
+    return {max(all.begin, begin), min(all.end, end)};
+  }
+  // The tokens that see any key of [begin, end): adjacent, because both ends of visible() only grow.
+  Range tokens_seeing(int64_t begin, int64_t end) const {
+    int64_t first = 0, last = item_.num_tokens;
+    while (first < last && visible(first).end <= begin) ++first;
+    while (last > first && visible(last - 1).begin >= end) --last;
+    return {first, last};
+  }
+
+  void load_queries() {
+    for (int64_t r = 0; r < rows_; ++r) {
+      const float* q = a_.q + (item_.token + r / group_) * a_.q_stride + (item_.kv_head * group_ + r % group_) * dim_;
+      for (int64_t d = 0; d < dim_; ++d) s_.queries[r * dim_ + d] = q[d] * a_.scale;
+    }
+  }
+
+  void attend_split(int64_t split, State part) {
+    for (int64_t r = 0; r < rows_; ++r) {
+      part.maximum[r] = -kInfinity;
+      part.total[r] = 0.0f;
+    }
+    std::memset(part.values, 0, rows_ * padded_ * sizeof(float));
+    for (int64_t tile = split * kSplit; tile < (split + 1) * kSplit; tile += kTile) attend_tile(tile, part);
+  }
+
+  void attend_tile(int64_t tile, State part) {
+    const Range tokens = tokens_seeing(tile, tile + kTile);
+    if (tokens.begin == tokens.end) return;
+    const int64_t first = visible(tokens.begin, tile, tile + kTile).begin - tile;
+    const int64_t last = visible(tokens.end - 1, tile, tile + kTile).end - tile;
+    const Range panels = {first / kPanel, (last + kPanel - 1) / kPanel};
+    load_tile(tile, first, last, panels);
+    const int64_t row = tokens.begin * group_, rows = (tokens.end - tokens.begin) * group_;
+    score(row, rows, panels);
+    for (int64_t r = row; r < row + rows; ++r) softmax(r, tile, panels, part);
+    for (int64_t d = 0; d < padded_; d += kPanel) {
+      const float *p = s_.scores + row * kTile + first, *v = s_.values + first * padded_ + d;
+      float* out = part.values + row * padded_ + d;
+      if (d + kPanel <= padded_) multiply_rows<2>(rows, p, kTile, v, padded_, out, padded_, last - first);
+      else multiply_rows<1>(rows, p, kTile, v, padded_, out, padded_, last - first);
+    }
+  }
+
+  // Bring keys [first, last) of the tile into scratch as float: keys as panels [dim, 16], values as rows.
+  void load_tile(int64_t tile, int64_t first, int64_t last, Range panels) {
+    const T* key_rows[kTile];
+    const int32_t* blocks = a_.block_tables + item_.sequence * a_.max_blocks;
+    int64_t block = (tile + first) / a_.block_size, offset = (tile + first) % a_.block_size;
+    for (int64_t j = first; j < last; ++j) {
+      const int64_t at = ((blocks[block] * a_.num_kv_heads + item_.kv_head) * a_.block_size + offset) * dim_;
+      key_rows[j] = static_cast<const T*>(a_.k_cache) + at;
+      const T* value = static_cast<const T*>(a_.v_cache) + at;
+      for (int64_t d = 0; d < dim_; d += kLanes)
+        store(s_.values + j * padded_ + d, read(value + d, min(kLanes, dim_ - d)));
+      if (++offset == a_.block_size) {
+        offset = 0;
+        ++block;
+      }
+    }
+    for (int64_t j = panels.begin * kPanel; j < panels.end * kPanel; j += kLanes) {
+      float* panel = s_.keys + j / kPanel * kPanel * padded_ + j % kPanel;
+      for (int64_t d = 0; d < dim_; d += kLanes) {
+        f32x8 r[kLanes];
+        for (int64_t i = 0; i < kLanes; ++i) {
+          const bool present = j + i >= first && j + i < last;
+          r[i] = present ? read(key_rows[j + i] + d, min(kLanes, dim_ - d)) : splat(0.0f);
+        }
+        transpose(r);
+        for (int64_t i = 0; i < kLanes; ++i) store(panel + (d + i) * kPanel, r[i]);
+      }
+    }
+  }
+
+  void score(int64_t row, int64_t rows, Range panels) {
+    for (int64_t r = row; r < row + rows; ++r)
+      std::memset(s_.scores + r * kTile + panels.begin * kPanel, 0,
+                  (panels.end - panels.begin) * kPanel * sizeof(float));
+    for (int64_t p = panels.begin; p < panels.end; ++p)
+      multiply_rows<2>(rows, s_.queries + row * dim_, dim_, s_.keys + p * kPanel * padded_, kPanel,
+                       s_.scores + row * kTile + p * kPanel, kTile, dim_);
+  }
+
+  // Turn the row's scores into weights relative to its new maximum, and rescale what it has so far.
+  void softmax(int64_t r, int64_t tile, Range panels, State part) {
+    float* scores = s_.scores + r * kTile;
+    const Range seen = visible(r / group_, tile, tile + kTile);
+    const int64_t begin = panels.begin * kPanel, end = panels.end * kPanel;
+    if (a_.soft_cap > 0.0f)
+      for (int64_t j = begin; j < end; j += kLanes)
+        store(scores + j, splat(a_.soft_cap) * tanh(load(scores + j) / splat(a_.soft_cap)));
+    for (int64_t j = begin; j < seen.begin - tile; ++j) scores[j] = -kInfinity;
+    for (int64_t j = seen.end - tile; j < end; ++j) scores[j] = -kInfinity;
+    f32x8 highest = splat(part.maximum[r]);
+    for (int64_t j = begin; j < end; j += kLanes) highest = redline::REDLINE_ISA::max(highest, load(scores + j));
+    const float maximum = max_lane(highest);
+    f32x8 totals = splat(0.0f);
+    for (int64_t j = begin; j < end; j += kLanes) {
+      const f32x8 weight = exp(load(scores + j) - splat(maximum));
+      store(scores + j, weight);
+      totals = totals + weight;
+    }
+    const float shrink = exp(part.maximum[r] - maximum);
+    part.maximum[r] = maximum;
+    part.total[r] = part.total[r] * shrink + sum(totals);
+    if (shrink != 1.0f) scale(part.values + r * padded_, shrink);
+  }
+
+  void scale(float* values, float factor) {
+    for (int64_t d = 0; d < padded_; d += kLanes) store(values + d, load(values + d) * splat(factor));
+  }
+
+  void join(int64_t split, State part) {
+    const Range tokens = tokens_seeing(split * kSplit, (split + 1) * kSplit);
+    for (int64_t r = tokens.begin * group_; r < tokens.end * group_; ++r) {
+      float *joined = s_.joined.values + r * padded_, *values = part.values + r * padded_;
+      if (visible(r / group_).begin / kSplit >= split) {  // its first split
+        s_.joined.maximum[r] = part.maximum[r];
+        s_.joined.total[r] = part.total[r];
+        std::memcpy(joined, values, padded_ * sizeof(float));
+        continue;
+      }
+      const float before = s_.joined.maximum[r], now = part.maximum[r];
+      const float maximum = now > before ? now : before;
+      const float a = exp(before - maximum), b = exp(now - maximum);
+      s_.joined.maximum[r] = maximum;
+      s_.joined.total[r] = s_.joined.total[r] * a + part.total[r] * b;
+      for (int64_t d = 0; d < padded_; d += kLanes)
+        store(joined + d, load(joined + d) * splat(a) + load(values + d) * splat(b));
+    }
+  }
+
+  // Adding zero makes a negative zero positive: which keys were skipped must not show in its sign.
+  void write() {
+    for (int64_t r = 0; r < rows_; ++r) {
+      float* out = a_.out + ((item_.token + r / group_) * a_.num_heads + item_.kv_head * group_ + r % group_) * dim_;
+      const f32x8 total = splat(s_.joined.total[r]);
+      for (int64_t d = 0; d < dim_; d += kLanes)
+        store_upto(out + d, min(kLanes, dim_ - d), load(s_.joined.values + r * padded_ + d) / total + splat(0.0f));
+    }
+  }
+
+  const AttentionArgs& a_;
+  const Item& item_;
+  Scratch& s_;
+  const int64_t dim_, padded_, group_, rows_;
+};
+
+Scratch& scratch() {
+  thread_local Scratch memory;
+  return memory;
+}
+
+// The work of a call: items that threads take in any order, and those that then join partial states.
+struct Plan {
+  std::vector<Item> items, joins;
+  int64_t partials = 0, partial_rows = 0, work = 0;
+};
+
+void plan_sequence(const AttentionArgs& a, int64_t sequence, Plan& plan) {
+  const int64_t begin = a.query_start[sequence], count = a.query_start[sequence + 1] - begin;
+  const int64_t group = a.num_heads / a.num_kv_heads, block = max(1, kRows / group);
+  const int64_t start = a.context_lens[sequence] - count;
+  // Later blocks see more keys; they go first so that threads end together.
+  for (int64_t token = (count - 1) / block * block; count > 0 && token >= 0; token -= block)
+    for (int64_t head = 0; head < a.num_kv_heads; ++head) {
+      const int64_t tokens = min(block, count - token), position = start + token;
+      const int64_t oldest = a.window > 0 ? max(0, position + 1 - a.window) : 0;
+      Item item{sequence, head, begin + token, tokens, position, oldest / kSplit,
+                (position + tokens - 1) / kSplit + 1, -1};
+      plan.work += (position + tokens - oldest) * tokens * group * a.head_dim * 2;
+      if (count > block || item.end_split - item.first_split == 1) {
+        plan.items.push_back(item);
+        continue;
+      }
+      item.partial = plan.partials;
+      plan.joins.push_back(item);
+      plan.partial_rows = max(plan.partial_rows, tokens * group);
+      for (int64_t split = item.first_split; split < item.end_split; ++split) {
+        Item part = item;
+        part.first_split = split;
+        part.end_split = split + 1;
+        part.partial = plan.partials++;
+        plan.items.push_back(part);
+      }
+    }
+}
+
+template <typename T>
+void run(AttentionArgs a) {
+  thread_local Plan plan;
+  thread_local std::vector<float> partials;
+  plan.items.clear();
+  plan.joins.clear();
+  plan.partials = plan.partial_rows = plan.work = 0;
+  for (int64_t s = 0; s < a.num_sequences; ++s) plan_sequence(a, s, plan);
+  a.partial_rows = plan.partial_rows;
+  const int64_t padded = (a.head_dim + 7) / 8 * 8;
+  const int64_t need = plan.partials * Worker<T>::partial_size(plan.partial_rows, padded);
+  if (static_cast<int64_t>(partials.size()) < need) partials.resize(need);
+  const std::vector<Item>&items = plan.items, &joins = plan.joins;
+  float* states = partials.data();
+  const int64_t grain = plan.work < kSerialWork ? static_cast<int64_t>(items.size()) : 1;
+  parallel_for(items.size(), grain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) Worker<T>(a, items[i], scratch()).run(states);
+  });
+  parallel_for(joins.size(), 16, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) Worker<T>(a, joins[i], scratch()).finish(states);
+  });
+}
+
+}  // namespace
+
+void attention(const AttentionArgs& a) {
+  if (a.half_cache) run<uint16_t>(a);
+  else run<float>(a);
+}
+
+}  // namespace REDLINE_ISA
+}  // namespace redline

@@ -1,0 +1,50 @@
+#include "cpu/declare.h"
+#include "cpu/elementwise.h"
+
+namespace redline {
+namespace REDLINE_ISA {
+namespace {
+
+float mean(const float* x, int64_t dim) {
+  f32x8 acc = splat(0.0f);
+  int64_t i = 0;
+  for (; i + kLanes <= dim; i += kLanes) acc = acc + load(x + i);
+  float total = sum(acc);
+  for (; i < dim; ++i) total += x[i];
+  return total / static_cast<float>(dim);
+}
+
+float variance(const float* x, float center, int64_t dim) {
+  f32x8 acc = splat(0.0f);
+  int64_t i = 0;
+  for (; i + kLanes <= dim; i += kLanes) {
+    const f32x8 v = load(x + i) - splat(center);
+    acc = fma(v, v, acc);
+  }
+  float total = sum(acc);
+  for (; i < dim; ++i) total = fma(x[i] - center, x[i] - center, total);
+  return total / static_cast<float>(dim);
+}
+
+}  // namespace
+
+void layernorm(const float* x, int64_t x_stride, const float* weight, const float* bias, float eps, float* y,
+               int64_t rows, int64_t dim) {
+  parallel_for(rows, rows_per_thread(dim), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      const float* in = x + r * x_stride;
+      float* out = y + r * dim;
+      const float center = mean(in, dim);
+      const float scale = 1.0f / std::sqrt(variance(in, center, dim) + eps);
+      for (int64_t i = 0; i < dim; i += kLanes) {
+        const int64_t n = dim - i < kLanes ? dim - i : kLanes;
+        const f32x8 shift = bias ? load_upto(bias + i, n) : splat(0.0f);
+        const f32x8 unit = (load_upto(in + i, n) - splat(center)) * splat(scale);
+        store_upto(out + i, n, fma(unit, load_upto(weight + i, n), shift));
+      }
+    }
+  });
+}
+
+}  // namespace REDLINE_ISA
+}  // namespace redline

@@ -1,0 +1,59 @@
+"""attention on NumPy arrays by csrc/cpu/attention.cpp."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from redline import _kernels
+from redline.errors import KernelError
+from redline.ops.arrays import F32, I32, Array
+
+
+def attention(  # noqa: PLR0913 - the operands of the op
+    q_THD: F32,
+    k_cache: Array,
+    v_cache: Array,
+    block_tables_SB: I32,
+    query_start_S1: I32,
+    context_lens_S: I32,
+    scale: float,
+    window: int,
+    soft_cap: float,
+) -> F32:
+    cache = k_cache.shape
+    if (
+        q_THD.shape[2] != cache[3]
+        or q_THD.shape[1] % cache[1]
+        or cache != v_cache.shape
+        or k_cache.dtype != v_cache.dtype
+        or not len(block_tables_SB) == len(query_start_S1) - 1 == len(context_lens_S)
+        or window < 0
+        or soft_cap < 0
+    ):
+        raise KernelError(
+            f"attention: q is {q_THD.shape}, caches {cache} {k_cache.dtype} and {v_cache.shape} "
+            f"{v_cache.dtype}, block tables {block_tables_SB.shape}, query_start {query_start_S1.shape}, "
+            f"context_lens {context_lens_S.shape}, {window = }, {soft_cap = }; they must be [T, H, D], "
+            "two of one dtype and [blocks, H / group, block_size, D], [S, B], [S + 1], [S], and not negative"
+        )
+    o_THD = np.empty(q_THD.shape, np.float32)
+    bad = _kernels.attention(
+        q_THD,
+        k_cache,
+        v_cache,
+        block_tables_SB,
+        query_start_S1,
+        context_lens_S,
+        scale,
+        window,
+        soft_cap,
+        o_THD,
+    )
+    if bad >= 0:
+        rows = f"{query_start_S1[bad]}:{query_start_S1[bad + 1]}"
+        raise KernelError(
+            f"attention: sequence {bad} has query rows {rows} of {len(q_THD)}, context {context_lens_S[bad]} "
+            f"and blocks {block_tables_SB[bad].tolist()}; the context must hold the queries and fit the "
+            f"blocks, and each block must be below {cache[0]}"
+        )
+    return o_THD
