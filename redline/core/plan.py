@@ -1,0 +1,67 @@
+"""Plan: what one step of the engine computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from redline.core.chunked_prefill import StepBudget
+from redline.core.sequence import Sequence
+
+BlockCopy = tuple[int, int]  # from, to
+
+
+class PlanItem(NamedTuple):
+    """Positions start .. start + num_tokens - 1 of one sequence.
+
+    `samples`: the last of them is the last token known, so its logits give the next one.
+    """
+
+    seq: Sequence
+    start: int
+    num_tokens: int
+    samples: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One step: make `copies` in order, then compute `items`, each sequence at most once.
+
+    The copies come before any write of the step: a source may be written, or be a later target, in this plan.
+    """
+
+    items: tuple[PlanItem, ...] = ()
+    copies: tuple[BlockCopy, ...] = ()
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that pass through the model."""
+        return sum(item.num_tokens for item in self.items)
+
+
+class PlanBuilder:
+    """A plan in the making; work can be taken back from a sequence that is preempted."""
+
+    def __init__(self, budget: StepBudget) -> None:
+        self.budget = budget
+        self._items: dict[int, PlanItem] = {}
+        self._copies: dict[int, BlockCopy] = {}
+
+    def add(self, seq: Sequence, num_tokens: int, copy: BlockCopy | None = None) -> None:
+        """Compute the next tokens of a sequence, after a block copy if it needs one."""
+        start = seq.num_computed_tokens
+        samples = start + num_tokens == seq.num_tokens
+        self._items[seq.seq_id] = PlanItem(seq, start, num_tokens, samples)
+        if copy is not None:
+            self._copies[seq.seq_id] = copy
+
+    def take_back(self, seq: Sequence) -> None:
+        """Forget the work of a sequence, if it has any, and return its tokens to the budget."""
+        item = self._items.pop(seq.seq_id, None)
+        self._copies.pop(seq.seq_id, None)
+        if item is not None:
+            self.budget.give_back(item.num_tokens)
+
+    def build(self) -> Plan:
+        """The finished plan, in the order in which work was added."""
+        return Plan(tuple(self._items.values()), tuple(self._copies.values()))

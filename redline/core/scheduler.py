@@ -1,0 +1,273 @@
+"""Scheduler: which tokens of which sequences the next step computes.
+
+Continuous batching (Yu et al., "Orca", OSDI 2022): the batch is put together anew for every step, so a
+sequence joins as soon as there is room and leaves with its last token. It buys throughput and short queues:
+a batch formed once waits for its longest member and keeps newcomers out. It hurts the gap between tokens,
+since prompts join steps that decode; chunked_prefill.py bounds that. The blocks that sequences hold are the
+business of blocks.py, block_tables.py and prefix.py, the order that of policy.py, lack of memory that of
+preemption.py.
+
+    plan = scheduler.schedule()                # admits, preempts, allocates
+    ...                                        # copies, forward pass, sampling
+    scheduler.update(plan, {seq_id: token})    # what was computed now counts
+    scheduler.finish(seq_id, "stop")           # the caller decides when a sequence ends
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from redline.core.block_tables import BlockTables
+from redline.core.blocks import BlockPool
+from redline.core.chunked_prefill import step_budget
+from redline.core.plan import Plan, PlanBuilder
+from redline.core.policy import SequenceQueue
+from redline.core.preemption import RecomputePreemption
+from redline.core.prefix import PrefixIndex
+from redline.core.sequence import Sequence, Status
+from redline.errors import CapacityError, ConfigError
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SchedulerConfig:
+    """Limits of the batch. Raises ConfigError when one is below 1."""
+
+    max_batch: int  # sequences that run at once
+    token_budget: int | None  # tokens of one step; None: prompts are computed whole
+    block_size: int  # tokens
+    max_context: int  # tokens of one sequence, prompt and output
+
+    def __post_init__(self) -> None:
+        for name in ("max_batch", "token_budget", "block_size", "max_context"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} is {value}; it must be at least 1")
+
+
+class Scheduler:
+    """Decodes first, then running prompts, then new ones, each first come first served, in one token budget.
+
+    Needs one caller at a time. add, fork, abort and finish may come at any moment, also between schedule()
+    and update(): blocks freed then are not handed out again before the next schedule().
+    """
+
+    def __init__(self, config: SchedulerConfig, pool: BlockPool, prefix: PrefixIndex, clock: Clock) -> None:
+        assert config.block_size == pool.block_size, f"{config.block_size = } {pool.block_size = }"
+        self.config = config
+        self.pool = pool
+        self.prefix = prefix
+        self._clock = clock
+        self._tables = BlockTables(pool, prefix)
+        self._waiting = SequenceQueue()
+        self._running = SequenceQueue()
+        self._preemption = RecomputePreemption(self._tables, self._waiting, self._running)
+        self._sequences: dict[int, Sequence] = {}
+        self._open_plan: Plan | None = None  # scheduled and not updated yet
+
+    @property
+    def has_work(self) -> bool:
+        """True while a sequence is waiting or running."""
+        return bool(self._sequences)
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def num_running(self) -> int:
+        return len(self._running)
+
+    @property
+    def num_preemptions(self) -> int:
+        """Preemptions since the start."""
+        return self._preemption.num_preemptions
+
+    @property
+    def kv_usage(self) -> float:
+        """Share of the blocks, 0 to 1, that running sequences hold; what can be evicted counts as free."""
+        return 1 - self.pool.num_available / self.pool.num_blocks
+
+    def add(self, seq: Sequence) -> None:
+        """Queue a sequence and set its `max_num_tokens`, at which the caller must have finished it.
+
+        Raises CapacityError when prompt and max_tokens (with None: one token) exceed the context or all
+        blocks together; whatever is admitted can run to its end alone.
+        """
+        assert seq.seq_id not in self._sequences, f"{seq} is here already"
+        assert seq.status is Status.WAITING and not seq.block_table, f"{seq} is not new"
+        seq.max_num_tokens = self._max_num_tokens(seq)
+        self._sequences[seq.seq_id] = seq
+        self._waiting.add(seq)
+
+    def fork(self, parent: Sequence, child: Sequence) -> None:
+        """Add a sequence that starts with tokens of `parent` and shares the blocks that hold them.
+
+        The child may have output tokens already, as after sampling several tokens from one row of logits.
+        With no place free in the batch, or a parent that is not running, it waits like any other and finds
+        in the prefix index what it can. Raises CapacityError like add().
+        """
+        assert parent.salt == child.salt, f"{parent.salt = } {child.salt = }"
+        self.add(child)
+        if parent.status is not Status.RUNNING or len(self._running) >= self.config.max_batch:
+            return
+        # The step in progress may fill the parent's last block, and then the prefix index will own it.
+        self._tables.fork(parent, child, partial=self._open_plan is None)
+        self._start(child)
+
+    def abort(self, seq_id: int) -> None:
+        """End a sequence now with reason "abort". Ids that are not here are ignored: it may have finished."""
+        if seq_id in self._sequences:
+            self.finish(seq_id, "abort")
+
+    def finish(self, seq_id: int, reason: str) -> None:
+        """End a sequence now and give up its blocks; full computed ones stay in the prefix index."""
+        seq = self._sequences.pop(seq_id)
+        queue = self._running if seq.status is Status.RUNNING else self._waiting
+        queue.remove(seq)
+        self._tables.release(seq)
+        seq.status = Status.FINISHED
+        seq.finish_reason = reason
+
+    def schedule(self) -> Plan:
+        """Decide the next step and allocate for it. Empty only when nothing is waiting or running.
+
+        If the last plan was never updated, its step has failed: its sequences are preempted, because what its
+        copies and writes left in their blocks is unknown.
+        """
+        self._abandon_open_plan()
+        num_preemptions = self.num_preemptions
+        builder = PlanBuilder(step_budget(self.config.token_budget, self.config.max_context))
+        self._continue_running(builder)
+        if self.num_preemptions == num_preemptions:
+            self._admit_waiting(builder)
+        plan = builder.build()
+        assert plan.items or not self._sequences, f"{self.num_waiting = } {self.num_running = }: no progress"
+        self._open_plan = plan
+        return plan
+
+    def update(self, plan: Plan, new_tokens: Mapping[int, int]) -> None:
+        """Count a plan as computed; `new_tokens` has the sampled token of each item that samples, by seq_id.
+
+        Items whose sequence has ended since are skipped. Blocks filled by the plan can be matched from now
+        on.
+        """
+        assert plan is self._open_plan, "update() takes the plan that schedule() returned last, once"
+        self._open_plan = None
+        for seq, start, num_tokens, samples in plan.items:
+            if seq.status is Status.FINISHED:
+                continue
+            assert seq.num_computed_tokens == start, f"{seq} moved since it was planned at {start = }"
+            seq.num_computed_tokens = start + num_tokens
+            if samples:
+                assert seq.num_tokens < seq.max_num_tokens, (
+                    f"{seq} should be finished: {seq.max_num_tokens = }"
+                )
+                seq.output_token_ids.append(new_tokens[seq.seq_id])
+            self._tables.register(seq)
+
+    def check_integrity(self) -> None:
+        """Assert every invariant: queues, tables, index, and an owner for every reference to a block."""
+        self.pool.check_integrity()
+        self.prefix.check_integrity()
+        members = [*self._waiting, *self._running]
+        assert {seq.seq_id: seq for seq in members} == self._sequences and len(members) == len(
+            self._sequences
+        )
+        assert len(self._running) <= self.config.max_batch, f"{self.num_running = }"
+        owners = Counter(block for block in range(self.pool.num_blocks) if self.pool.is_kept(block))
+        for seq in self._waiting:
+            assert seq.status is Status.WAITING and not seq.block_table, f"{seq} waits with blocks"
+            assert seq.num_computed_tokens == seq.num_indexed_blocks == 0, f"{seq} waits with computed tokens"
+        for seq in self._running:
+            assert seq.status is Status.RUNNING and seq.num_uncomputed_tokens >= 1, f"{seq}"
+            self._tables.check(seq)
+            owners.update(seq.block_table)
+        for block in range(self.pool.num_blocks):
+            refs = self.pool.refcount(block)
+            assert refs == owners[block], f"{block = } {refs = } but {owners[block]} owners"
+
+    def _max_num_tokens(self, seq: Sequence) -> int:
+        pool_tokens = self.pool.num_blocks * self.pool.block_size
+        most = min(self.config.max_context, pool_tokens)
+        num_prompt, max_tokens = len(seq.prompt_token_ids), seq.params.max_tokens
+        wanted = num_prompt + (max_tokens or 1)
+        if wanted > most:
+            raise CapacityError(
+                f"the prompt has {num_prompt} tokens and max_tokens is {max_tokens}, together {wanted}; "
+                f"max_context is {self.config.max_context} and the K/V cache holds {pool_tokens} tokens "
+                f"({self.pool.num_blocks} blocks of {self.pool.block_size}). "
+                "Shorten the prompt, lower max_tokens, or raise kv_memory"
+            )
+        return most if max_tokens is None else wanted
+
+    def _abandon_open_plan(self) -> None:
+        if self._open_plan is None:
+            return
+        for item in self._open_plan.items:
+            if item.seq.status is Status.RUNNING:
+                self._preemption.preempt(item.seq)
+        self._open_plan = None
+
+    def _continue_running(self, builder: PlanBuilder) -> None:
+        """Decodes, then chunks of prompts that were started; blocks come from the last in order."""
+        decodes: list[Sequence] = []
+        prefills: list[Sequence] = []
+        for seq in self._running:
+            (decodes if seq.num_uncomputed_tokens == 1 else prefills).append(seq)
+        for seq in decodes + prefills:
+            # A sequence preempted to make room for an earlier one is not running any more.
+            if seq.status is Status.RUNNING:
+                self._plan(builder, seq, seq.num_uncomputed_tokens)
+
+    def _admit_waiting(self, builder: PlanBuilder) -> None:
+        """New sequences in order, while a place, budget and blocks are left; nobody overtakes.
+
+        One spare block for each running sequence keeps the next few steps from preempting what was admitted.
+        """
+        while self._waiting and len(self._running) < self.config.max_batch:
+            seq = self._waiting.first
+            matched = self._tables.match(seq)
+            granted = builder.budget.grant(seq.num_tokens - len(matched) * self.pool.block_size)
+            if not granted:
+                return
+            builder.budget.give_back(granted)
+            if not self._tables.admit(seq, matched, num_spare=len(self._running)):
+                return
+            if seq.first_scheduled_s is None:
+                seq.num_cached_tokens = seq.num_computed_tokens
+            self._start(seq)
+            self._plan(builder, seq, seq.num_uncomputed_tokens)
+
+    def _start(self, seq: Sequence) -> None:
+        """Move a waiting sequence into the batch."""
+        self._waiting.remove(seq)
+        self._running.add(seq)
+        seq.status = Status.RUNNING
+        if seq.first_scheduled_s is None:
+            seq.first_scheduled_s = self._clock()
+
+    def _plan(self, builder: PlanBuilder, seq: Sequence, num_wanted: int) -> None:
+        """Give a running sequence as many tokens as the budget grants, and the blocks for them."""
+        granted = builder.budget.grant(num_wanted)
+        if not granted:
+            return
+        end = seq.num_computed_tokens + granted
+        if not self._make_room(builder, seq, end):
+            builder.budget.give_back(granted)
+            return
+        builder.add(seq, granted, self._tables.extend(seq, end))
+
+    def _make_room(self, builder: PlanBuilder, seq: Sequence, end: int) -> bool:
+        """Free the blocks that a sequence needs up to `end`. False: it was itself the one to give way."""
+        while not self._tables.reserve(self._tables.num_missing(seq, end)):
+            victim = self._preemption.victim()
+            assert victim is not seq or len(self._running) > 1, f"{seq} does not fit alone: {end = }"
+            builder.take_back(victim)
+            self._preemption.preempt(victim)
+            if victim is seq:
+                return False
+        return True

@@ -1,0 +1,105 @@
+"""Sequence: one stream of tokens, its state, and how much of it is in the K/V cache."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from redline.config.sampling import SamplingParams
+from redline.errors import RequestError
+
+
+class Status(Enum):
+    """WAITING holds no blocks; RUNNING has a place in the batch; FINISHED is forgotten by the scheduler."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+
+
+class Sequence:
+    """One prompt and the tokens sampled after it.
+
+    Only the scheduler changes a sequence once it was added. `arrival_s` is in seconds of the scheduler's
+    clock. Of two sequences the one with the lower `priority` goes first, then the earlier arrival. Blocks are
+    shared through the prefix index only between sequences of equal `salt`. Raises RequestError on an empty
+    prompt.
+    """
+
+    __slots__ = (
+        "arrival_s",
+        "block_table",
+        "finish_reason",
+        "first_scheduled_s",
+        "max_num_tokens",
+        "num_cached_tokens",
+        "num_computed_tokens",
+        "num_indexed_blocks",
+        "num_preemptions",
+        "output_token_ids",
+        "params",
+        "priority",
+        "prompt_token_ids",
+        "salt",
+        "seq_id",
+        "status",
+    )
+
+    def __init__(
+        self,
+        seq_id: int,
+        prompt_token_ids: list[int],
+        params: SamplingParams,
+        arrival_s: float,
+        *,
+        priority: int = 0,
+        salt: str = "",
+    ) -> None:
+        if not prompt_token_ids:
+            raise RequestError("the prompt is empty; send at least one token", param="prompt")
+        self.seq_id = seq_id
+        self.prompt_token_ids = prompt_token_ids  # not copied: forks share it
+        self.params = params
+        self.arrival_s = arrival_s
+        self.priority = priority
+        self.salt = salt
+        self.output_token_ids: list[int] = []
+        self.status = Status.WAITING
+        self.finish_reason: str | None = None
+        self.max_num_tokens = 0  # prompt and output; set on admission to the scheduler
+        self.block_table: list[int] = []  # block i holds positions i * block_size onwards
+        self.num_computed_tokens = 0  # their keys and values are in the cache
+        self.num_indexed_blocks = 0  # leading blocks that the prefix index holds too
+        self.num_cached_tokens = 0  # found in the prefix index when first scheduled
+        self.num_preemptions = 0
+        self.first_scheduled_s: float | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        """Prompt and output."""
+        return len(self.prompt_token_ids) + len(self.output_token_ids)
+
+    @property
+    def num_uncomputed_tokens(self) -> int:
+        """Tokens known but not yet in the cache; at least 1, because the newest gives the next logits."""
+        return self.num_tokens - self.num_computed_tokens
+
+    @property
+    def token_ids(self) -> list[int]:
+        """Prompt and output as a new list; tokens_at() is cheaper for a part."""
+        return self.prompt_token_ids + self.output_token_ids
+
+    def tokens_at(self, start: int, num_tokens: int) -> list[int]:
+        """The tokens at positions start .. start + num_tokens - 1, as a new list."""
+        num_prompt = len(self.prompt_token_ids)
+        stop = start + num_tokens
+        if start >= num_prompt:
+            return self.output_token_ids[start - num_prompt : stop - num_prompt]
+        if stop <= num_prompt:
+            return self.prompt_token_ids[start:stop]
+        return self.prompt_token_ids[start:] + self.output_token_ids[: stop - num_prompt]
+
+    def __repr__(self) -> str:
+        return (
+            f"Sequence({self.seq_id}, {self.status.value}, tokens={self.num_tokens}, "
+            f"computed={self.num_computed_tokens}, blocks={len(self.block_table)})"
+        )

@@ -1,0 +1,79 @@
+"""A model whose keys and values can be checked: a slot holds a hash of all tokens up to its position."""
+
+from collections.abc import Iterable
+from zlib import crc32
+
+from redline.core.plan import Plan
+from redline.core.sequence import Sequence
+
+VOCAB = 3  # small, so that sequences often agree by chance
+
+
+def contents(seq: Sequence, stop: int) -> list[int]:
+    """What the slots of positions 0 .. stop-1 must hold; like real keys, each depends on all before."""
+    value = crc32(seq.salt.encode())
+    values = []
+    for position, token in enumerate(seq.tokens_at(0, stop)):
+        value = hash((value, token, position))
+        values.append(value)
+    return values
+
+
+def next_token(value: int, seq: Sequence) -> int:
+    return hash((value, seq.params.seed)) % VOCAB
+
+
+def generate(seq: Sequence, num_forced: int, num_tokens: int) -> list[int]:
+    """The output of a sequence that runs alone and without a cache; `num_forced` tokens of it are given."""
+    alone = Sequence(0, seq.prompt_token_ids, seq.params, 0.0, salt=seq.salt)
+    alone.output_token_ids.extend(seq.output_token_ids[:num_forced])
+    value = contents(alone, alone.num_tokens)[-1]
+    while len(alone.output_token_ids) < num_tokens:
+        alone.output_token_ids.append(next_token(value, seq))
+        value = hash((value, alone.output_token_ids[-1], alone.num_tokens - 1))
+    return alone.output_token_ids
+
+
+class FakeModel:
+    """Writes and reads slots exactly where a forward pass would."""
+
+    def __init__(self, num_blocks: int, block_size: int) -> None:
+        self._block_size = block_size
+        self._blocks: list[list[int | None]] = [[None] * block_size for _ in range(num_blocks)]
+
+    def prepare(self, plan: Plan) -> list[list[int]]:
+        """The block tables of the items; a step in progress does not see later changes of them."""
+        return [list(item.seq.block_table) for item in plan.items]
+
+    def run(self, plan: Plan, tables: list[list[int]]) -> dict[int, int]:
+        """Copy, write all items, then read them all; returns the sampled tokens by seq_id."""
+        for source, target in plan.copies:
+            self._blocks[target] = list(self._blocks[source])
+        for (seq, start, num_tokens, _), table in zip(plan.items, tables, strict=True):
+            for position, value in enumerate(contents(seq, start + num_tokens)[start:], start):
+                block, offset = self._slot(table, position)
+                self._blocks[block][offset] = value
+        tokens = {}
+        for (seq, start, num_tokens, samples), table in zip(plan.items, tables, strict=True):
+            value = self._read(seq, table, start + num_tokens)
+            if samples:
+                tokens[seq.seq_id] = next_token(value, seq)
+        return tokens
+
+    def read_computed(self, seqs: Iterable[Sequence]) -> None:
+        """Assert that each block table leads to what its sequence believes to have in the cache."""
+        for seq in seqs:
+            if seq.num_computed_tokens:
+                self._read(seq, seq.block_table, seq.num_computed_tokens)
+
+    def _read(self, seq: Sequence, table: list[int], stop: int) -> int:
+        expected = contents(seq, stop)
+        for position, value in enumerate(expected):
+            block, offset = self._slot(table, position)
+            assert self._blocks[block][offset] == value, (
+                f"{seq}: foreign {position = } {block = } {offset = }"
+            )
+        return expected[-1]
+
+    def _slot(self, table: list[int], position: int) -> tuple[int, int]:
+        return table[position // self._block_size], position % self._block_size

@@ -1,0 +1,156 @@
+"""Drives a scheduler as the engine does, with the fake model, and checks every promise at every step."""
+
+from collections.abc import Callable
+from itertools import count
+
+from redline.config.sampling import SamplingParams
+from redline.core.blocks import BlockPool
+from redline.core.plan import Plan
+from redline.core.prefix import NullPrefixIndex, RadixPrefixIndex
+from redline.core.scheduler import Scheduler, SchedulerConfig
+from redline.core.sequence import Sequence, Status
+from tests.core.fake_model import FakeModel, generate
+
+
+class Harness:
+    """Sequences end when they are full, or after `stop_after` tokens if that is given to add()."""
+
+    def __init__(
+        self,
+        *,
+        num_blocks: int = 64,
+        block_size: int = 4,
+        max_batch: int = 8,
+        token_budget: int | None = 16,
+        max_context: int = 128,
+        prefix_cache: bool = True,
+    ) -> None:
+        self.pool = BlockPool(num_blocks, block_size)
+        self.prefix = RadixPrefixIndex(self.pool) if prefix_cache else NullPrefixIndex()
+        config = SchedulerConfig(
+            max_batch=max_batch, token_budget=token_budget, block_size=block_size, max_context=max_context
+        )
+        self.now_s = 0.0
+        self.scheduler = Scheduler(config, self.pool, self.prefix, lambda: self.now_s)
+        self.model = FakeModel(num_blocks, block_size)
+        self.live: dict[int, Sequence] = {}
+        self.seqs: list[Sequence] = []  # all that were ever added
+        self.plans: list[Plan] = []
+        self._stop_after: dict[int, int] = {}
+        self._num_forced: dict[int, int] = {}  # outputs that a fork started with
+        self._uncertain: set[int] = set()  # in a failed step, whose copies were not made
+        self._ids = count()
+
+    def new(self, prompt: list[int], max_tokens: int | None = 8, seed: int = 0, salt: str = "") -> Sequence:
+        params = SamplingParams(max_tokens=max_tokens, seed=seed)
+        return Sequence(next(self._ids), prompt, params, self.now_s, salt=salt)
+
+    def add(
+        self,
+        prompt: list[int],
+        max_tokens: int | None = 8,
+        *,
+        seed: int = 0,
+        salt: str = "",
+        stop_after: int | None = None,
+    ) -> Sequence:
+        seq = self.new(prompt, max_tokens, seed, salt)
+        self.scheduler.add(seq)
+        self._remember(seq, stop_after)
+        return seq
+
+    def fork(self, parent: Sequence, *, num_outputs: int | None = None, seed: int = 1) -> Sequence:
+        """Fork with the parent's first `num_outputs` outputs (all), and go on with another seed."""
+        num_outputs = len(parent.output_token_ids) if num_outputs is None else num_outputs
+        child = self.new(parent.prompt_token_ids, parent.params.max_tokens, seed, parent.salt)
+        child.output_token_ids.extend(parent.output_token_ids[:num_outputs])
+        self.scheduler.fork(parent, child)
+        self._num_forced[child.seq_id] = num_outputs
+        self._remember(child, None)
+        return child
+
+    def abort(self, seq: Sequence) -> None:
+        self.scheduler.abort(seq.seq_id)
+        self.live.pop(seq.seq_id, None)
+
+    def step(self, between: Callable[[], object] | None = None, *, fails: bool = False) -> Plan:
+        """One step; `between` runs after schedule(). A step that fails is never run nor updated."""
+        plan = self.scheduler.schedule()
+        self.plans.append(plan)
+        self._check_plan(plan)
+        tables = self.model.prepare(plan)
+        if between is not None:
+            between()
+        self._uncertain = {item.seq.seq_id for item in plan.items} if fails else set()
+        if not fails:
+            self.scheduler.update(plan, self.model.run(plan, tables))
+        self._finish_full()
+        self.check()
+        return plan
+
+    def run(self, max_steps: int = 10_000) -> None:
+        """Step until nothing is left."""
+        for _ in range(max_steps):
+            if not self.scheduler.has_work:
+                return
+            self.step()
+        raise AssertionError(f"work is left after {max_steps} steps: {list(self.live.values())}")
+
+    def check(self) -> None:
+        self.scheduler.check_integrity()
+        self.model.read_computed(seq for seq in self.live.values() if seq.seq_id not in self._uncertain)
+
+    def check_idle(self) -> None:
+        """Nothing is used once nothing runs and the index is emptied."""
+        assert not self.scheduler.has_work and self.scheduler.kv_usage == 0
+        assert self.pool.num_available == self.pool.num_blocks
+        self.prefix.evict(self.pool.num_blocks)
+        self.scheduler.check_integrity()
+        assert self.pool.num_free == self.pool.num_blocks
+
+    def check_outputs(self) -> None:
+        """Every sequence got the tokens that it gets alone."""
+        for seq in self.seqs:
+            alone = generate(seq, self._num_forced.get(seq.seq_id, 0), len(seq.output_token_ids))
+            assert seq.output_token_ids == alone, f"{seq}"
+
+    def _remember(self, seq: Sequence, stop_after: int | None) -> None:
+        self.live[seq.seq_id] = seq
+        self.seqs.append(seq)
+        if stop_after is not None:
+            self._stop_after[seq.seq_id] = stop_after
+        self._finish_full()
+
+    def _finish_full(self) -> None:
+        for seq in list(self.live.values()):
+            if seq.num_tokens >= seq.max_num_tokens:
+                self._finish(seq, "length")
+            elif len(seq.output_token_ids) >= self._stop_after.get(seq.seq_id, seq.num_tokens):
+                self._finish(seq, "stop")
+
+    def _finish(self, seq: Sequence, reason: str) -> None:
+        self.scheduler.finish(seq.seq_id, reason)
+        assert seq.finish_reason == reason
+        del self.live[seq.seq_id]
+
+    def _check_plan(self, plan: Plan) -> None:
+        config = self.scheduler.config
+        planned = {item.seq.seq_id: item for item in plan.items}
+        assert len(planned) == len(plan.items) <= config.max_batch
+        if config.token_budget is not None:
+            assert plan.num_tokens <= config.token_budget
+        else:
+            assert plan.num_tokens <= config.max_context + config.max_batch
+        for seq, start, num_tokens, samples in plan.items:
+            assert seq.status is Status.RUNNING and num_tokens >= 1 and start == seq.num_computed_tokens
+            assert samples == (start + num_tokens == seq.num_tokens)
+            assert samples or config.token_budget is not None, f"{seq} was cut without a budget"
+            for block in seq.block_table[start // config.block_size :]:
+                assert self.pool.refcount(block) == 1, f"{seq} writes to shared {block = }"
+        self._check_decodes_first(planned)
+
+    def _check_decodes_first(self, planned: dict[int, object]) -> None:
+        running = [seq for seq in self.live.values() if seq.status is Status.RUNNING]
+        left_out = [seq for seq in running if seq.num_uncomputed_tokens == 1 and seq.seq_id not in planned]
+        prefills = [seq for seq in running if seq.num_uncomputed_tokens > 1 and seq.seq_id in planned]
+        assert not (left_out and prefills), f"{prefills} were planned before {left_out}"
