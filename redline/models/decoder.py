@@ -82,6 +82,17 @@ class Decoder:
 
     def forward(self, batch: Batch, kv: PagedKV) -> F32:
         """Logits [R, vocabulary], float32, of the rows in batch.logit_rows_R; fills `kv` for all tokens."""
+        if not len(batch.logit_rows_R):
+            # A prompt's earlier chunks. Kernels want a row, and one is too cheap to deserve another path.
+            return self._logits(batch, kv, batch.query_start_S1[:1])[:0]
+        return self._logits(batch, kv, batch.logit_rows_R)
+
+    def set_max_context(self, max_context: int) -> None:
+        """State the longest context to be served, before any token is computed (see RotaryTable)."""
+        for rotary in self.rotaries:
+            rotary.set_max_context(max_context)
+
+    def _logits(self, batch: Batch, kv: PagedKV, rows_R: I32) -> F32:
         ops = self.ops
         self._cover_positions(batch)
         x_TD = self.embedding.embedding(ops, batch.token_ids_T)
@@ -90,17 +101,12 @@ class Decoder:
         residual_TD = None
         for block in self.blocks[:-1]:
             x_TD, residual_TD = block(ops, x_TD, residual_TD, batch, kv, None)
-        x_RD, residual_RD = self.blocks[-1](ops, x_TD, residual_TD, batch, kv, batch.logit_rows_R)
+        x_RD, residual_RD = self.blocks[-1](ops, x_TD, residual_TD, batch, kv, rows_R)
         x_RD, _ = self.output_norm.after_add(ops, x_RD, residual_RD)
         logits_RV: F32 = self.output.matmul(ops, x_RD)
         if self.spec.final_soft_cap:
             logits_RV = ops.softcap(logits_RV, self.spec.final_soft_cap)
         return logits_RV
-
-    def set_max_context(self, max_context: int) -> None:
-        """State the longest context to be served, before any token is computed (see RotaryTable)."""
-        for rotary in self.rotaries:
-            rotary.set_max_context(max_context)
 
     def _cover_positions(self, batch: Batch) -> None:
         num_positions = int(batch.context_lens_S.max())

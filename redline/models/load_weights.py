@@ -19,8 +19,8 @@ from redline.models.weights import Progress
 def load_weights(path: Path, ops: Any, compute: str, progress: Progress | None = None) -> Decoder:
     """The model in a GGUF file, or in a directory with config.json and safetensors.
 
-    `compute` is "int8" (weights as stored, integer kernels) or "float" (everything in float32). `progress` hears
-    (bytes done, bytes in all). Raises ModelError when a file is missing, wrong or not supported.
+    `compute` is "int8" (weights as stored, integer kernels) or "float" (everything in float32). `progress`
+    hears (bytes done, bytes in all). Raises ModelError when a file is missing, wrong or not supported.
     """
     if compute not in ("int8", "float"):
         raise ConfigError(f"compute is {compute!r}; it must be 'int8' or 'float'")
