@@ -1,0 +1,146 @@
+"""Tokenizer: text to token ids and back, from tokenizer.json or from GGUF metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from redline.errors import ModelFileError, RequestError
+from redline.models.control_tokens import ControlTokens
+from redline.models.token_bytes import byte_level_bytes, sentencepiece_bytes
+from redline.models.tokenizer_gguf import parts_from_gguf
+from redline.models.tokenizer_json import parts_from_dir
+from redline.models.tokenizer_parts import TokenizerParts
+
+_GUARD = "\n"  # never merges with what follows it; keeps a leading space from being put before a piece
+
+
+class Tokenizer:
+    """Text to token ids and back.
+
+    Decoding joins the bytes of the tokens and reads them as UTF-8, a broken sequence as U+FFFD: the text of a
+    list of tokens is the text of its parts put together. Safe to use from several threads.
+    """
+
+    def __init__(self, parts: TokenizerParts) -> None:
+        self._parts = parts
+        self._backend = parts.backend
+        self._spell = byte_level_bytes if parts.spelling == "byte_level" else sentencepiece_bytes
+        self._control_ids = frozenset(parts.control.values())
+        self._mode = Lock()  # held while the backend is set to read or not to read control tokens
+        added = self._backend.get_added_tokens_decoder()
+        self.vocab_size: int = max(self._backend.get_vocab_size(False), max(added, default=-1) + 1)
+        self.bos_token_id: int | None = parts.bos_token_id
+        self.eos_token_ids: frozenset[int] = parts.eos_token_ids
+        self.chat_template: str | None = parts.chat_template
+        self.template_tokens: Mapping[str, str] = parts.template_tokens
+
+    @classmethod
+    def from_dir(cls, path: Path) -> Tokenizer:
+        """Read tokenizer.json and the settings beside it. Raises ModelFileError, UnsupportedModel."""
+        return cls(parts_from_dir(path))
+
+    @classmethod
+    def from_gguf(cls, metadata: Mapping[str, Any]) -> Tokenizer:
+        """Build from the `tokenizer.*` keys of a GGUF file. Raises ModelFileError, UnsupportedModel."""
+        return cls(parts_from_gguf(metadata))
+
+    def encode(self, text: str, add_special_tokens: bool = True, *, parse_special: bool = False) -> list[int]:
+        """Token ids of `text`, with what the model wants before and after a prompt (its BOS) when asked for.
+
+        A control token spelled in `text` is plain text unless `parse_special`. Raises RequestError for text
+        that is not valid Unicode.
+        """
+        around = add_special_tokens and self._parts.prefix_ids is None
+        ids = self._encode(text, around, parse_special)
+        if add_special_tokens and not around:
+            ids = [*(self._parts.prefix_ids or ()), *ids, *(self._parts.suffix_ids or ())]
+        return ids
+
+    def encode_marked(self, text: str, mark: str) -> list[int]:
+        """Token ids of a rendered template in which `mark` breaks every control token that is not one.
+
+        See ControlTokens.mark. The marks leave no trace: the text between two real control tokens is
+        tokenised in one piece, so only a spelled control token makes a difference to unmarked text.
+        """
+        ids: list[int] = []
+        for part in self.control_tokens.split(text):
+            if isinstance(part, int):
+                ids.append(part)
+            else:
+                ids += self._encode_piece(part.replace(mark, ""), first=not ids)
+        return ids
+
+    def decode(
+        self, token_ids: Iterable[int], skip_special_tokens: bool = True, *, continuation: bool = False
+    ) -> str:
+        """The text of `token_ids`. An id beyond the vocabulary, as padded models can produce, has no text.
+
+        SentencePiece models put a space before a text; it is taken away again unless the ids are a
+        `continuation` of others, where the space separates words.
+        """
+        skip = self._control_ids if skip_special_tokens else frozenset()
+        raw = b"".join(self.token_bytes(token_id) for token_id in token_ids if token_id not in skip)
+        text = raw.decode("utf-8", errors="replace")
+        strip = self._parts.strips_leading_space and not continuation
+        return text.removeprefix(" ") if strip else text
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes that a token adds to a text: part of a character, a character or many."""
+        token = self.id_to_token(token_id)
+        if token is None:
+            return b""
+        return token.encode() if token_id in self._parts.literal_ids else self._spell(token)
+
+    def id_to_token(self, token_id: int) -> str | None:
+        """The vocabulary's own spelling of a token, None beyond the vocabulary."""
+        if token_id < 0:
+            raise RequestError(f"token id {token_id} is negative; ids lie in 0..{self.vocab_size - 1}")
+        token: str | None = self._backend.id_to_token(token_id)
+        return token
+
+    def token_to_id(self, token: str) -> int | None:
+        """The id of a token in the vocabulary's own spelling."""
+        token_id: int | None = self._backend.token_to_id(token)
+        return token_id
+
+    def is_control(self, token_id: int) -> bool:
+        """Whether a token steers the model and is no part of its text."""
+        return token_id in self._control_ids
+
+    @cached_property
+    def control_tokens(self) -> ControlTokens:
+        """The control tokens by their spelling."""
+        try:
+            return ControlTokens(self._parts.control)
+        except RecursionError:
+            raise ModelFileError(
+                f"{self._parts.source}: the control tokens are prefixes of each other to an absurd depth"
+            ) from None
+
+    def _encode(self, text: str, around: bool, parse_special: bool) -> list[int]:
+        try:
+            with self._mode:
+                self._backend.encode_special_tokens = not parse_special
+                ids: list[int] = self._backend.encode(text, add_special_tokens=around).ids
+        except TypeError:  # what the backend makes of a lone surrogate
+            raise RequestError(_why_not_text(text)) from None
+        return ids
+
+    def _encode_piece(self, text: str, *, first: bool) -> list[int]:
+        """Plain text from the middle of a prompt: nothing that belongs to its beginning is added."""
+        if first or not self._parts.strips_leading_space or not text:
+            return self._encode(text, False, parse_special=False)
+        guard = self._encode(_GUARD, False, parse_special=False)
+        ids = self._encode(_GUARD + text, False, parse_special=False)
+        return ids[len(guard) :] if ids[: len(guard)] == guard else ids
+
+
+def _why_not_text(text: object) -> str:
+    if not isinstance(text, str):
+        return f"the text is {type(text).__name__}; it must be a string"
+    place = next((place for place, char in enumerate(text) if "\ud800" <= char <= "\udfff"), None)
+    return f"the text is not valid Unicode: character {place} is a lone surrogate"
