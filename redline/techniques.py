@@ -129,7 +129,7 @@ TECHNIQUES = (
     # Kernels.
     Technique(
         name="batch-invariance",
-        file="csrc/cpu/matmul.cpp",
+        file="csrc/cpu/matmul_int.h",
         switch=ALWAYS_ON,
         promise="exact",
         summary="A row is summed in one fixed order, whatever the batch and the number of threads.",
@@ -219,7 +219,7 @@ TECHNIQUES = (
     ),
     Technique(
         name="int8-activations",
-        file="csrc/cpu/quantise.cpp",
+        file="csrc/cpu/activations.h",
         switch="compute=float",
         promise="bound",
         limit=INT8_BOUND,

@@ -31,7 +31,8 @@ LINES = (
     ("engine", "compress", "plan"),
     ("llm", "server", "client"),
     ("__init__",),
-    ("bench", "cli"),
+    ("bench",),
+    ("cli",),
 )
 RANK = {name: rank for rank, names in enumerate(LINES) for name in names}
 # AsyncLLM is LLM for callers on an event loop: two files, one unit. The compiled module belongs to ops.

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from redline import env
 from redline.cli.engine_flags import add_engine_flags
 from redline.cli.loading import fetch, open_llm
 from redline.cli.terminal import progress_bar
@@ -52,9 +53,10 @@ def run(args: argparse.Namespace) -> int:
 def _report(args: argparse.Namespace, workload: Workload, llm: LLM, result: OfflineResult) -> dict[str, Any]:
     from redline.bench.ceiling import read_bandwidth
     from redline.bench.environment import environment
-    from redline.ops.threads import num_threads
+    from redline.config.resolve import resolve_runtime
+    from redline.engine.memory import hardware
 
-    threads = num_threads()
+    threads = resolve_runtime(llm.config, hardware(), env.num_threads()).threads
     weights_bytes = _size(fetch(args.model))
     bandwidth = read_bandwidth(threads)
     return {
