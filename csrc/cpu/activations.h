@@ -3,12 +3,14 @@
 // in float32, so that the products with integer weights can be summed exactly. A group whose amax is not
 // finite gets codes 0 and that scale, which makes the row NaN; one below kSmallest is zero.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <memory>
 
 #include "cpu/int_layout.h"
+#include "cpu/numbers.h"
 #include "kernels.h"
 #include "threads.h"
 
@@ -27,50 +29,117 @@ struct Activations {
   int64_t groups;
 };
 
-inline float group_amax(const float* x, int64_t count) {
-  // Compared as integers: the order of magnitudes is the same, and NaN is above infinity.
-  uint32_t bits = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    uint32_t magnitude;
-    std::memcpy(&magnitude, x + i, sizeof magnitude);
-    magnitude &= 0x7fffffff;
-    bits = magnitude > bits ? magnitude : bits;
+// Magnitudes are compared as integers: the order is the same, and NaN is above infinity.
+#if REDLINE_ISA_avx2 || REDLINE_ISA_avx512
+struct GroupValues {
+  __m256 v[4];
+};
+
+// Inputs beyond `count` are zero.
+inline GroupValues load_group(const float* x, int64_t count) {
+  alignas(32) float padded[kGroup];
+  if (count < kGroup) {
+    std::fill(std::copy(x, x + count, padded), padded + kGroup, 0.0f);
+    x = padded;
   }
-  float amax;
-  std::memcpy(&amax, &bits, sizeof amax);
-  return amax;
+  return {{_mm256_loadu_ps(x), _mm256_loadu_ps(x + 8), _mm256_loadu_ps(x + 16), _mm256_loadu_ps(x + 24)}};
 }
 
+inline float group_amax(const GroupValues& x) {
+  __m256i most = _mm256_setzero_si256();
+  for (int i = 0; i < 4; ++i)
+    most = _mm256_max_epi32(most, _mm256_and_si256(_mm256_castps_si256(x.v[i]), _mm256_set1_epi32(0x7fffffff)));
+  __m128i half = _mm_max_epi32(_mm256_castsi256_si128(most), _mm256_extracti128_si256(most, 1));
+  half = _mm_max_epi32(half, _mm_shuffle_epi32(half, 0x4e));
+  half = _mm_max_epi32(half, _mm_shuffle_epi32(half, 0xb1));
+  return from_bits(static_cast<uint32_t>(_mm_cvtsi128_si32(half)));
+}
+
+inline void round_group(const GroupValues& x, float inverse, int8_t* codes) {
+  __m256i rounded[4];
+  for (int i = 0; i < 4; ++i)
+    rounded[i] = _mm256_cvtps_epi32(_mm256_mul_ps(x.v[i], _mm256_set1_ps(inverse)));
+  const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(rounded[0], rounded[1]),
+                                           _mm256_packs_epi32(rounded[2], rounded[3]));
+  // The packs work within halves of 128 bits; this puts the quads back into their order.
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes), _mm256_permutevar8x32_epi32(bytes, order));
+}
+
+// The sums of the first and the last 16 codes.
+inline void sum_codes(const int8_t* codes, int32_t* first, int32_t* last) {
+  const __m256i all = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes));
+  const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), all);
+  const __m256i quads = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+  const auto total = [](__m128i four) {
+    four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+    return _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1)));
+  };
+  *first = total(_mm256_castsi256_si128(quads));
+  *last = total(_mm256_extracti128_si256(quads, 1));
+}
+#else
+struct GroupValues {
+  float v[kGroup];
+};
+
+inline GroupValues load_group(const float* x, int64_t count) {
+  GroupValues values = {};
+  std::copy(x, x + count, values.v);
+  return values;
+}
+
+inline float group_amax(const GroupValues& x) {
+  uint32_t most = 0;
+  for (float value : x.v) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    most = std::max(most, bits & 0x7fffffff);
+  }
+  return from_bits(most);
+}
+
+inline void round_group(const GroupValues& x, float inverse, int8_t* codes) {
+  for (int64_t i = 0; i < kGroup; ++i) codes[i] = static_cast<int8_t>(std::lrintf(x.v[i] * inverse));
+}
+
+inline void sum_codes(const int8_t* codes, int32_t* first, int32_t* last) {
+  *first = *last = 0;
+  for (int i = 0; i < 16; ++i) {
+    *first += codes[i];
+    *last += codes[16 + i];
+  }
+}
+#endif
+
+// Returns the scale.
 inline float quantise_group(const float* x, int64_t count, int8_t* codes) {
-  float amax = group_amax(x, count);
-  if (amax < kSmallest) amax = 0.0f;
-  const bool usable = amax > 0.0f && amax <= kLargest;
-  const float inverse = usable ? 127.0f / amax : 0.0f;
-  for (int64_t i = 0; i < kGroup; ++i)
-    codes[i] = i < count && usable ? static_cast<int8_t>(std::lrintf(x[i] * inverse)) : 0;
-  return amax / 127.0f;
-}
-
-inline int32_t sum_codes(const int8_t* codes, int64_t count) {
-  int32_t total = 0;
-  for (int64_t i = 0; i < count; ++i) total += codes[i];
-  return total;
+  const GroupValues values = load_group(x, count);
+  const float amax = group_amax(values);
+  if (amax >= kSmallest && amax <= kLargest) {
+    round_group(values, 127.0f / amax, codes);
+    return amax / 127.0f;
+  }
+  std::memset(codes, 0, kGroup);
+  return amax < kSmallest ? 0.0f : amax;
 }
 
 inline void quantise_row(const float* x, const IntMatrix& w, const Activations& a, int64_t row) {
-  const int64_t parts = kGroup / w.group;
   int8_t* codes = a.codes + row * a.groups * kGroup;
+  const int64_t parts = kGroup / w.group;
+  int32_t* corrections = a.corrections + row * a.groups * parts;
   for (int64_t g = 0; g < a.groups; ++g, codes += kGroup) {
-    const int64_t left = w.inputs - g * kGroup;
-    const float scale = quantise_group(x + g * kGroup, left < kGroup ? left : kGroup, codes);
-    int32_t total = 0;
-    for (int64_t part = 0; part < parts; ++part) {
-      const int32_t sum = sum_codes(codes + part * w.group, w.group);
-      a.corrections[(row * a.groups + g) * parts + part] = -w.offset * sum;
-      total += sum;
-    }
+    const float scale = quantise_group(x + g * kGroup, std::min(kGroup, w.inputs - g * kGroup), codes);
+    int32_t first, last;
+    sum_codes(codes, &first, &last);
     a.scales[row * a.groups + g] = scale;
-    a.scaled_sums[row * a.groups + g] = scale * static_cast<float>(total);
+    a.scaled_sums[row * a.groups + g] = scale * static_cast<float>(first + last);
+    if (parts == 1) {
+      corrections[g] = -w.offset * (first + last);
+    } else {
+      corrections[2 * g] = -w.offset * first;
+      corrections[2 * g + 1] = -w.offset * last;
+    }
   }
 }
 

@@ -7,65 +7,32 @@
 #include <algorithm>
 
 #include "cpu/activations.h"
-#include "cpu/int_layout.h"
-#include "cpu/numbers.h"
-#include "simd.h"
+#if REDLINE_ISA_avx2
+#include "cpu/int_tile_avx2.h"
+#else
+#include "cpu/int_tile_scalar.h"
+#endif
 
 namespace redline {
 namespace REDLINE_ISA {
 namespace {
 
-template <int kBits_, bool kMins_, typename Scale_, int kScaleGroup_ = 32>
-struct Format {
-  static constexpr int kBits = kBits_;
-  static constexpr bool kMins = kMins_;
-  using Scale = Scale_;
-  static constexpr int kScaleGroup = kScaleGroup_;
-  static constexpr int kParts = kGroup / kScaleGroup_;
-};
-
-// y[row .. row + kRows, 16 outputs of a block]; only `lanes` of them exist.
-struct Tile {
-  const Activations& a;
-  const IntMatrix& w;
-  int64_t row, block;
-  float* y;
-  int64_t lanes;
-};
-
+// The rows that do not fill a tile.
 template <typename F, int kRows>
-void multiply(const Tile& t) {
-  using Scale = typename F::Scale;
-  const int64_t groups = t.a.groups, scale_groups = groups * F::kParts;
-  const Scale* scales = static_cast<const Scale*>(t.w.scales) + t.block * scale_groups * kBlock;
-  const Scale* mins = static_cast<const Scale*>(t.w.mins) + (F::kMins ? t.block * scale_groups * kBlock : 0);
-  for (int r = 0; r < kRows; ++r) {
-    const int8_t* x = t.a.codes + (t.row + r) * groups * kGroup;
-    const uint8_t* cell = t.w.codes + t.block * groups * kCellBytes<F::kBits>;
-    float acc[kBlock] = {};
-    for (int64_t g = 0; g < scale_groups; ++g) {
-      const int64_t row_group = (t.row + r) * groups + g / F::kParts;
-      for (int64_t lane = 0; lane < kBlock; ++lane) {
-        int32_t sum = t.a.corrections[(t.row + r) * scale_groups + g];
-        for (int64_t i = 0; i < F::kScaleGroup; ++i) {
-          const int64_t k = g % F::kParts * F::kScaleGroup + i;
-          sum += code_at(cell, F::kBits, lane, k) * x[g / F::kParts * kGroup + k];
-        }
-        const float scale = widen(scales[g * kBlock + lane]) * t.a.scales[row_group];
-        acc[lane] = fma(scale, static_cast<float>(sum), acc[lane]);
-        if (F::kMins) acc[lane] = fma(widen(mins[g * kBlock + lane]), t.a.scaled_sums[row_group], acc[lane]);
-      }
-      if (g % F::kParts == F::kParts - 1) cell += kCellBytes<F::kBits>;
-    }
-    for (int64_t lane = 0; lane < t.lanes; ++lane) t.y[r * t.w.outputs + lane] = acc[lane];
+void multiply_last(int64_t rows, const Tile& t) {
+  if constexpr (kRows > 0) {
+    if (rows == kRows) return multiply<F, kRows>(t);
+    multiply_last<F, kRows - 1>(rows, t);
   }
 }
-constexpr int kTileRows = 1;
 
 template <typename F>
 void multiply_rows(const Activations& a, const IntMatrix& w, int64_t rows, int64_t block, float* y) {
   const int64_t first = block * kBlock, lanes = std::min(kBlock, w.outputs - first);
-  for (int64_t row = 0; row < rows; ++row) multiply<F, 1>({a, w, row, block, y + row * w.outputs + first, lanes});
+  const auto tile = [&](int64_t row) { return Tile{a, w, row, block, y + row * w.outputs + first, lanes}; };
+  int64_t row = 0;
+  for (; row + kTileRows <= rows; row += kTileRows) multiply<F, kTileRows>(tile(row));
+  multiply_last<F, kTileRows - 1>(rows - row, tile(row));
 }
 
 // Rows are taken so many at a time that their codes stay in the second-level cache beside the weights.
