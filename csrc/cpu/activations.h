@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "cpu/int_layout.h"
+#include "cpu/matmul_loop.h"
 #include "cpu/numbers.h"
 #include "kernels.h"
 #include "threads.h"

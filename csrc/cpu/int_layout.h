@@ -15,8 +15,6 @@ namespace REDLINE_ISA {
 template <int kBits>
 constexpr int64_t kCellBytes = kBlock * kGroup * kBits / 8;
 
-inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 inline int32_t code_at(const uint8_t* cell, int bits, int64_t lane, int64_t k) {
   if (bits == 8) return cell[64 * (k / 4) + 4 * lane + k % 4];
   const uint8_t pair = cell[64 * (k / 8) + 4 * lane + k % 4];

@@ -1,7 +1,7 @@
 #include <algorithm>
 
 #include "cpu/declare.h"
-#include "cpu/int_layout.h"
+#include "cpu/matmul_loop.h"
 #include "cpu/numbers.h"
 #include "simd.h"
 #include "threads.h"
@@ -10,23 +10,117 @@ namespace redline {
 namespace REDLINE_ISA {
 namespace {
 
-// Each output is one chain of multiply-adds in the order of k, on one row or many.
+// y[kRows rows, 16 outputs of a panel]; only `lanes` of them exist. Each output is one chain of
+// multiply-adds in the order of k, on one row or many, whatever the width of a vector.
 template <typename T>
-void multiply(const float* x, const T* panel, int64_t inputs, float* y, int64_t lanes) {
+struct Tile {
+  const float* x;
+  int64_t x_stride;
+  const T* panel;
+  int64_t inputs;
+  float* y;
+  int64_t y_stride, lanes;
+};
+
+#if REDLINE_ISA_avx512
+constexpr int kTileRows = 12;
+
+inline __m512 load_lanes(const float* p) { return _mm512_loadu_ps(p); }
+inline __m512 load_lanes(const f16* p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+inline __m512 load_lanes(const bf16* p) {
+  const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+}
+
+template <int kRows, typename T>
+void multiply(const Tile<T>& t) {
+  __m512 acc[kRows];
+  for (int r = 0; r < kRows; ++r) acc[r] = _mm512_setzero_ps();
+  for (int64_t k = 0; k < t.inputs; ++k) {
+    const __m512 weights = load_lanes(t.panel + k * kBlock);
+#pragma GCC unroll 12
+    for (int r = 0; r < kRows; ++r)
+      acc[r] = _mm512_fmadd_ps(weights, _mm512_set1_ps(t.x[r * t.x_stride + k]), acc[r]);
+  }
+  const __mmask16 mask = static_cast<__mmask16>((1u << t.lanes) - 1);
+  for (int r = 0; r < kRows; ++r) _mm512_mask_storeu_ps(t.y + r * t.y_stride, mask, acc[r]);
+}
+#elif REDLINE_ISA_avx2
+constexpr int kTileRows = 6;
+
+inline __m256 load_eight(const float* p) { return _mm256_loadu_ps(p); }
+inline __m256 load_eight(const f16* p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline __m256 load_eight(const bf16* p) {
+  const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+}
+
+template <int kRows, typename T>
+void multiply(const Tile<T>& t) {
+  __m256 first[kRows], last[kRows];
+  for (int r = 0; r < kRows; ++r) first[r] = last[r] = _mm256_setzero_ps();
+  for (int64_t k = 0; k < t.inputs; ++k) {
+    const __m256 weights = load_eight(t.panel + k * kBlock), others = load_eight(t.panel + k * kBlock + 8);
+#pragma GCC unroll 6
+    for (int r = 0; r < kRows; ++r) {
+      const __m256 value = _mm256_broadcast_ss(t.x + r * t.x_stride + k);
+      first[r] = _mm256_fmadd_ps(weights, value, first[r]);
+      last[r] = _mm256_fmadd_ps(others, value, last[r]);
+    }
+  }
+  for (int r = 0; r < kRows; ++r) {
+    alignas(32) float all[kBlock];
+    float* to = t.lanes == kBlock ? t.y + r * t.y_stride : all;
+    _mm256_storeu_ps(to, first[r]);
+    _mm256_storeu_ps(to + 8, last[r]);
+    if (to == all) std::copy(all, all + t.lanes, t.y + r * t.y_stride);
+  }
+}
+#else
+constexpr int kTileRows = 1;
+
+template <int kRows, typename T>
+void multiply(const Tile<T>& t) {
   float acc[kBlock] = {};
-  for (int64_t k = 0; k < inputs; ++k)
-    for (int64_t lane = 0; lane < kBlock; ++lane) acc[lane] = fma(widen(panel[k * kBlock + lane]), x[k], acc[lane]);
-  std::copy(acc, acc + lanes, y);
+  for (int64_t k = 0; k < t.inputs; ++k)
+    for (int64_t lane = 0; lane < kBlock; ++lane)
+      acc[lane] = fma(widen(t.panel[k * kBlock + lane]), t.x[k], acc[lane]);
+  std::copy(acc, acc + t.lanes, t.y);
+}
+#endif
+
+// The rows that do not fill a tile.
+template <int kRows, typename T>
+void multiply_last(int64_t rows, const Tile<T>& t) {
+  if constexpr (kRows > 0) {
+    if (rows == kRows) return multiply<kRows>(t);
+    multiply_last<kRows - 1>(rows, t);
+  }
 }
 
 template <typename T>
 void matmul(const float* x, int64_t x_stride, int64_t rows, const FloatMatrix& w, float* y) {
-  parallel_for(ceil_div(w.outputs, kBlock), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t block = begin; block < end; ++block)
-      for (int64_t r = 0; r < rows; ++r)
-        multiply(x + r * x_stride, static_cast<const T*>(w.data) + block * w.inputs * kBlock, w.inputs,
-                 y + r * w.outputs + block * kBlock, std::min(kBlock, w.outputs - block * kBlock));
-  });
+  const int64_t blocks = ceil_div(w.outputs, kBlock), step = rows_at_once(w.inputs * 4);
+  for (int64_t start = 0; start < rows; start += step) {
+    const int64_t end_row = std::min(start + step, rows);
+    parallel_for(blocks, blocks_at_once(blocks), [&](int64_t begin, int64_t end) {
+      for (int64_t block = begin; block < end; ++block) {
+        const T* panel = static_cast<const T*>(w.data) + block * w.inputs * kBlock;
+        const int64_t lanes = std::min(kBlock, w.outputs - block * kBlock);
+        const auto tile = [&](int64_t row) {
+          return Tile<T>{x + row * x_stride, x_stride, panel, w.inputs, y + row * w.outputs + block * kBlock,
+                         w.outputs, lanes};
+        };
+        int64_t row = start;
+        for (; row + kTileRows <= end_row; row += kTileRows) multiply<kTileRows>(tile(row));
+        multiply_last<kTileRows - 1>(end_row - row, tile(row));
+      }
+    });
+  }
 }
 
 template <typename T>

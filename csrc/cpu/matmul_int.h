@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "cpu/activations.h"
+#include "cpu/matmul_loop.h"
 #if REDLINE_ISA_avx2
 #include "cpu/int_tile_avx2.h"
 #else
@@ -35,18 +36,13 @@ void multiply_rows(const Activations& a, const IntMatrix& w, int64_t rows, int64
   multiply_last<F, kTileRows - 1>(rows - row, tile(row));
 }
 
-// Rows are taken so many at a time that their codes stay in the second-level cache beside the weights.
-inline int64_t rows_at_once(int64_t inputs) {
-  return std::clamp<int64_t>((int64_t{512} << 10) / inputs, 32, 512) / 8 * 8;
-}
-
 template <typename F>
 void matmul(const float* x, int64_t x_stride, int64_t rows, const IntMatrix& w, float* y) {
   const int64_t step = rows_at_once(w.inputs), blocks = ceil_div(w.outputs, kBlock);
   for (int64_t first = 0; first < rows; first += step) {
     const int64_t count = std::min(step, rows - first);
     const Activations a = quantise_rows(x + first * x_stride, x_stride, count, w);
-    parallel_for(blocks, 1, [&](int64_t begin, int64_t end) {
+    parallel_for(blocks, blocks_at_once(blocks), [&](int64_t begin, int64_t end) {
       for (int64_t block = begin; block < end; ++block)
         multiply_rows<F>(a, w, count, block, y + first * w.outputs);
     });
