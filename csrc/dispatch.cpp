@@ -1,4 +1,5 @@
 #include <cstring>
+#include <vector>
 
 #include "kernels.h"
 
@@ -7,21 +8,35 @@ namespace redline {
 namespace scalar { const Kernels& table(); }
 #if REDLINE_HAVE_X86
 namespace avx2 { const Kernels& table(); }
+namespace avx512 { const Kernels& table(); }
 #endif
 
 namespace {
 
-const Kernels* widest() {
+// The tables that this machine can run, the widest first.
+std::vector<const Kernels*> find_supported() {
+  std::vector<const Kernels*> tables;
 #if REDLINE_HAVE_X86
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
-    return &avx2::table();
+  const bool has_avx2 =
+      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                          __builtin_cpu_supports("avx512vnni");
+  if (has_avx2 && has_avx512) tables.push_back(&avx512::table());
+  if (has_avx2) tables.push_back(&avx2::table());
 #endif
-  return &scalar::table();
+  tables.push_back(&scalar::table());
+  return tables;
+}
+
+const std::vector<const Kernels*>& supported() {
+  static const std::vector<const Kernels*> tables = find_supported();
+  return tables;
 }
 
 const Kernels*& current() {
-  static const Kernels* table = widest();
+  static const Kernels* table = supported()[0];
   return table;
 }
 
@@ -30,14 +45,12 @@ const Kernels*& current() {
 const Kernels& kernels() { return *current(); }
 
 bool select(const char* name) {
-  if (std::strcmp(name, "auto") == 0 || std::strcmp(name, widest()->name) == 0) {
-    current() = widest();
-    return true;
-  }
-  if (std::strcmp(name, "scalar") == 0) {
-    current() = &scalar::table();
-    return true;
-  }
+  const bool widest = std::strcmp(name, "auto") == 0;
+  for (const Kernels* table : supported())
+    if (widest || std::strcmp(name, table->name) == 0) {
+      current() = table;
+      return true;
+    }
   return false;
 }
 

@@ -8,7 +8,9 @@
 
 #include "cpu/activations.h"
 #include "cpu/matmul_loop.h"
-#if REDLINE_ISA_avx2
+#if REDLINE_ISA_avx512
+#include "cpu/int_tile_avx512.h"
+#elif REDLINE_ISA_avx2
 #include "cpu/int_tile_avx2.h"
 #else
 #include "cpu/int_tile_scalar.h"
