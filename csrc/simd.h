@@ -4,7 +4,7 @@
 #pragma once
 #include <cmath>
 #include <cstdint>
-#if REDLINE_ISA_avx2 || REDLINE_ISA_avx512
+#if REDLINE_ISA_avx2
 #include <immintrin.h>
 #endif
 
@@ -13,7 +13,7 @@ namespace REDLINE_ISA {
 
 constexpr int kLanes = 8;
 
-#if REDLINE_ISA_avx2 || REDLINE_ISA_avx512
+#if REDLINE_ISA_avx2
 struct f32x8 {
   __m256 v;
 };

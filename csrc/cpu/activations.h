@@ -31,7 +31,7 @@ struct Activations {
 };
 
 // Magnitudes are compared as integers: the order is the same, and NaN is above infinity.
-#if REDLINE_ISA_avx2 || REDLINE_ISA_avx512
+#if REDLINE_ISA_avx2
 struct GroupValues {
   __m256 v[4];
 };

@@ -3,7 +3,7 @@
 // block formats are those that ggml defines.
 #include "cpu/declare.h"
 #include "cpu/int_layout.h"
-#include "cpu/numbers.h"
+#include "half.h"
 #include "threads.h"
 
 namespace redline {
@@ -17,9 +17,9 @@ struct Group {
 };
 
 inline float half_at(const uint8_t* p) {
-  f16 value;
-  std::memcpy(&value.bits, p, sizeof value.bits);
-  return widen(value);
+  uint16_t bits;
+  std::memcpy(&bits, p, sizeof bits);
+  return from_half(bits);
 }
 
 // 16 bytes: the low nibbles are the first 16 codes, the high nibbles the others.
@@ -140,19 +140,9 @@ struct Q6_K {
   }
 };
 
-// Only called when no bit is lost: from f16 values, whose float32 conversion keeps the f16 bits' value.
-inline uint16_t narrow(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  const uint32_t sign = bits >> 16 & 0x8000, rest = bits & 0x7fffffff;
-  if (rest >= 0x7f800000) return static_cast<uint16_t>(sign | 0x7c00 | (rest >> 13 & 0x3ff));
-  if (rest >= 0x38800000) return static_cast<uint16_t>(sign | (rest - 0x38000000) >> 13);
-  return static_cast<uint16_t>(sign | static_cast<uint32_t>(from_bits(rest) * 16777216.0f));  // times 2^24
-}
-
 inline void put_scale(void* to, bool half, int64_t index, float value) {
   if (half)
-    static_cast<uint16_t*>(to)[index] = narrow(value);
+    static_cast<uint16_t*>(to)[index] = to_half(value);
   else
     static_cast<float*>(to)[index] = value;
 }
