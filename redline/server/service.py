@@ -27,7 +27,7 @@ class Service:
     ) -> None:
         self.engine = engine
         self.config = config
-        self.running = running or RunningRequests()
+        self.running = RunningRequests() if running is None else running
         self.waiting = WaitingRoom(config.max_waiting)
         self.metrics = ServerMetrics(engine)
 
