@@ -20,6 +20,7 @@ class BlockTables:
         self._pool = pool
         self._prefix = prefix
         self._block_size = pool.block_size
+        self.num_releases = 0  # calls of release() so far
 
     def match(self, seq: Sequence) -> list[int]:
         """Blocks of the prefix index with which a sequence can start; never its last token."""
@@ -33,7 +34,6 @@ class BlockTables:
             return False
         self._prefix.claim(matched, seq.num_tokens)
         seq.block_table = matched
-        seq.num_indexed_blocks = len(matched)
         seq.num_computed_tokens = len(matched) * self._block_size
         return True
 
@@ -63,45 +63,43 @@ class BlockTables:
     def fork(self, parent: Sequence, child: Sequence, *, partial: bool) -> None:
         """Let a child start on the blocks of its parent, as far as their tokens agree.
 
-        `partial`: share a last, partly filled block too; it must not be filled by a step in progress.
+        `partial`: share a last block that is not full too; it must not be filled by a step in progress. Where
+        the tokens end within a full block, the prefix index may own it, and the child computes its part anew.
         """
         shared = self._num_common_tokens(parent, child)
         last, rest = divmod(shared, self._block_size)
-        if rest and (not partial or last < parent.num_indexed_blocks):
+        if rest and (not partial or last < parent.num_computed_tokens // self._block_size):
             shared -= rest
         child.block_table = parent.block_table[: self._num_blocks(shared)]
         child.num_computed_tokens = shared
-        child.num_indexed_blocks = min(parent.num_indexed_blocks, shared // self._block_size)
         for block in child.block_table:
             self._pool.share(block)
 
-    def register(self, seq: Sequence) -> None:
-        """Give blocks that were filled since the last call to the prefix index."""
-        start, size = seq.num_indexed_blocks, self._block_size
-        num_new = seq.num_computed_tokens // size - start
-        if num_new > 0:
-            token_ids = seq.tokens_at(start * size, num_new * size)
-            seq.num_indexed_blocks = self._prefix.insert(token_ids, seq.block_table, seq.salt, start)
+    def register(self, seq: Sequence, start: int) -> None:
+        """Give the blocks that were filled by computing from position `start` on to the prefix index."""
+        size = self._block_size
+        first = start // size
+        num_full = seq.num_computed_tokens // size - first
+        if num_full > 0:
+            token_ids = seq.tokens_at(first * size, num_full * size)
+            self._prefix.insert(token_ids, seq.block_table, seq.salt, first)
 
     def release(self, seq: Sequence) -> None:
         """Give up all blocks; what is in the prefix index can be found again until it is evicted."""
-        self._prefix.touch(seq.block_table[: seq.num_indexed_blocks])
+        self._prefix.touch(seq.block_table[: seq.num_computed_tokens // self._block_size])
         for block in seq.block_table:
             self._pool.release(block)
         seq.block_table = []
-        seq.num_computed_tokens = seq.num_indexed_blocks = 0
+        seq.num_computed_tokens = 0
+        self.num_releases += 1
 
     def check(self, seq: Sequence) -> None:
-        """Assert that the table of a running sequence covers its tokens and agrees with the index."""
+        """Assert that the table of a running sequence covers its tokens, and that it may write on."""
         held = len(seq.block_table) * self._block_size
         assert seq.num_computed_tokens <= held, f"{seq} computed more than its blocks hold"
         assert len(set(seq.block_table)) == len(seq.block_table), f"{seq} holds a block twice"
-        assert seq.num_indexed_blocks * self._block_size <= seq.num_computed_tokens, (
-            f"{seq} indexed too early"
-        )
-        for index, block in enumerate(seq.block_table):
-            indexed = index < seq.num_indexed_blocks
-            assert self._pool.is_kept(block) == indexed, f"{seq} {block = } {index = } {indexed = }"
+        for block in seq.block_table[seq.num_computed_tokens // self._block_size :]:
+            assert not self._pool.is_kept(block), f"{seq} is to write to indexed {block = }"
 
     def _num_blocks(self, num_tokens: int) -> int:
         return -(-num_tokens // self._block_size)

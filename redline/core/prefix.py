@@ -38,12 +38,11 @@ class PrefixIndex(Protocol):
     def claim(self, blocks: list[int], num_queried_tokens: int) -> None:
         """Give the caller a reference to each block of a match, mark them used, and count the hit."""
 
-    def insert(self, token_ids: list[int], block_table: list[int], salt: str = "", start: int = 0) -> int:
+    def insert(self, token_ids: list[int], block_table: list[int], salt: str = "", start: int = 0) -> None:
         """Index the blocks of a table from block `start` on, each filled with the next of `token_ids`.
 
         Blocks before `start` are indexed already; a last block that is not full is left out. Where the index
         has a block with the same tokens, the table's own is released and replaced by it, in place.
-        Returns how many leading blocks of the table are in the index now.
         """
 
     def touch(self, blocks: Iterable[int]) -> None:
@@ -68,8 +67,8 @@ class NullPrefixIndex:
     def claim(self, blocks: list[int], num_queried_tokens: int) -> None:
         assert not blocks, f"{blocks} were never indexed"
 
-    def insert(self, token_ids: list[int], block_table: list[int], salt: str = "", start: int = 0) -> int:
-        return 0
+    def insert(self, token_ids: list[int], block_table: list[int], salt: str = "", start: int = 0) -> None:
+        pass
 
     def touch(self, blocks: Iterable[int]) -> None:
         pass
@@ -140,11 +139,11 @@ class RadixPrefixIndex:
         self.num_queried_tokens += num_queried_tokens
         self.num_hit_tokens += len(blocks) * self._block_size
 
-    def insert(self, token_ids: list[int], block_table: list[int], salt: str = "", start: int = 0) -> int:
+    def insert(self, token_ids: list[int], block_table: list[int], salt: str = "", start: int = 0) -> None:
         size = self._block_size
         stop = min(start + len(token_ids) // size, len(block_table))
         if stop == start:
-            return start
+            return
         self._now += 1
         node = self._nodes[block_table[start - 1]] if start else self._root(salt)
         for index in range(start, stop):
@@ -153,7 +152,6 @@ class RadixPrefixIndex:
             node = self._child(node, key, block_table, index)
         if not node.children and not node.queued:
             self._queue(node)
-        return stop
 
     def touch(self, blocks: Iterable[int]) -> None:
         self._now += 1
@@ -197,7 +195,7 @@ class RadixPrefixIndex:
         assert len(queued) == len(set(queued)) and all(node.queued for node in queued)
 
     def _check_node(self, node: _Node) -> None:
-        assert self._nodes[node.block] is node, f"block {node.block} is in the tree twice"
+        assert self._nodes.get(node.block) is node, f"block {node.block} is not in the map"
         assert node.parent is not None and node.parent.children[node.key] is node
         assert len(node.key) == self._block_size, f"{node.key = }"
         assert node.children or node.queued, f"leaf {node.block} can never be evicted"

@@ -67,6 +67,9 @@ class Scheduler:
         self._preemption = RecomputePreemption(self._tables, self._waiting, self._running)
         self._sequences: dict[int, Sequence] = {}
         self._open_plan: Plan | None = None  # scheduled and not updated yet
+        self._refused: tuple[Sequence, int] | None = (
+            None  # the first to wait, and releases before its refusal
+        )
 
     @property
     def has_work(self) -> bool:
@@ -167,7 +170,7 @@ class Scheduler:
                     f"{seq} should be finished: {seq.max_num_tokens = }"
                 )
                 seq.output_token_ids.append(new_tokens[seq.seq_id])
-            self._tables.register(seq)
+            self._tables.register(seq, start)
 
     def check_integrity(self) -> None:
         """Assert every invariant: queues, tables, index, and an owner for every reference to a block."""
@@ -181,7 +184,7 @@ class Scheduler:
         owners = Counter(block for block in range(self.pool.num_blocks) if self.pool.is_kept(block))
         for seq in self._waiting:
             assert seq.status is Status.WAITING and not seq.block_table, f"{seq} waits with blocks"
-            assert seq.num_computed_tokens == seq.num_indexed_blocks == 0, f"{seq} waits with computed tokens"
+            assert seq.num_computed_tokens == 0, f"{seq} waits with computed tokens"
         for seq in self._running:
             assert seq.status is Status.RUNNING and seq.num_uncomputed_tokens >= 1, f"{seq}"
             self._tables.check(seq)
@@ -230,12 +233,16 @@ class Scheduler:
         """
         while self._waiting and len(self._running) < self.config.max_batch:
             seq = self._waiting.first
+            attempt = (seq, self._tables.num_releases)
+            if attempt == self._refused:
+                return  # nothing was released since it did not fit; spare the lookup
             matched = self._tables.match(seq)
             granted = builder.budget.grant(seq.num_tokens - len(matched) * self.pool.block_size)
             if not granted:
                 return
             builder.budget.give_back(granted)
             if not self._tables.admit(seq, matched, num_spare=len(self._running)):
+                self._refused = attempt
                 return
             if seq.first_scheduled_s is None:
                 seq.num_cached_tokens = seq.num_computed_tokens

@@ -33,7 +33,6 @@ class Sequence:
         "max_num_tokens",
         "num_cached_tokens",
         "num_computed_tokens",
-        "num_indexed_blocks",
         "num_preemptions",
         "output_token_ids",
         "params",
@@ -68,7 +67,6 @@ class Sequence:
         self.max_num_tokens = 0  # prompt and output; set on admission to the scheduler
         self.block_table: list[int] = []  # block i holds positions i * block_size onwards
         self.num_computed_tokens = 0  # their keys and values are in the cache
-        self.num_indexed_blocks = 0  # leading blocks that the prefix index holds too
         self.num_cached_tokens = 0  # found in the prefix index when first scheduled
         self.num_preemptions = 0
         self.first_scheduled_s: float | None = None

@@ -88,7 +88,7 @@ class Harness:
         self.check()
         return plan
 
-    def run(self, max_steps: int = 10_000) -> None:
+    def run(self, max_steps: int = 3_000) -> None:
         """Step until nothing is left."""
         for _ in range(max_steps):
             if not self.scheduler.has_work:

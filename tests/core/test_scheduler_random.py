@@ -112,10 +112,10 @@ class SchedulerMachine(RuleBasedStateMachine):
 
 
 TestSchedulerMachine = SchedulerMachine.TestCase
-TestSchedulerMachine.settings = settings(max_examples=400, stateful_step_count=50, **REPEATABLE)
+TestSchedulerMachine.settings = settings(max_examples=250, stateful_step_count=50, **REPEATABLE)
 
 
-@settings(max_examples=200, **REPEATABLE)
+@settings(max_examples=150, **REPEATABLE)
 @given(config=busy_configs, random=st.randoms(use_true_random=True))
 def test_long_random_traffic(config, random):
     harness = Harness(**config)
