@@ -124,6 +124,7 @@ void bind_weights(nb::module_& m) {
 // Elements between rows of x, which must themselves be dense.
 template <typename Array>
 int64_t row_stride(const Array& x) {
+  if (x.size() == 0) return 0;
   int64_t dense = 1;
   for (size_t axis = x.ndim() - 1; axis > 0; --axis) {
     if (x.shape(axis) != 1 && x.stride(axis) != dense)

@@ -18,9 +18,11 @@ namespace {
 
 constexpr int64_t kTile = 64;    // keys per tile
 constexpr int64_t kSplit = 256;  // keys per split, a multiple of kTile
-constexpr int64_t kPanel = 16;   // keys, or value columns, per inner loop
+constexpr int64_t kPanel = 32;   // keys that scratch keeps side by side
+constexpr int64_t kStrip = 16;   // keys that are skipped or computed together
+constexpr int64_t kFewRows = 3;  // at most: take 32 columns at once, to keep the multipliers busy
 constexpr int64_t kRows = 48;    // query rows (tokens x heads of one group) per tile, about
-constexpr int64_t kSerialWork = 1 << 15;  // multiply-adds below which a thread is not worth waking
+constexpr int64_t kSerialWork = 1 << 17;  // multiply-adds below which a thread is not worth waking
 const float kInfinity = __builtin_inff();
 
 int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -33,7 +35,7 @@ float exp(float x) {
 }
 
 #if REDLINE_ISA_avx2
-void transpose(f32x8* r) {
+inline __attribute__((always_inline)) void transpose(f32x8* r) {
   __m256 a[8], b[8];
   for (int i = 0; i < 8; i += 2) {
     a[i] = _mm256_unpacklo_ps(r[i].v, r[i + 1].v);
@@ -51,7 +53,7 @@ void transpose(f32x8* r) {
   }
 }
 #else
-void transpose(f32x8* r) {
+inline void transpose(f32x8* r) {
   for (int i = 0; i < kLanes; ++i)
     for (int j = 0; j < i; ++j) {
       const float t = r[i].v[j];
@@ -61,12 +63,13 @@ void transpose(f32x8* r) {
 }
 #endif
 
-f32x8 read(const float* p, int64_t n) { return load_upto(p, n); }
-f32x8 read(const uint16_t* p, int64_t n) {
-  if (n == kLanes) return load_half(p);
-  uint16_t t[kLanes] = {};
-  std::memcpy(t, p, n * sizeof(uint16_t));
-  return load_half(t);
+inline f32x8 read(const float* p) { return load(p); }
+inline f32x8 read(const uint16_t* p) { return load_half(p); }
+template <typename T>
+f32x8 read_first(const T* p, int64_t n) {
+  T t[kLanes] = {};
+  std::memcpy(t, p, n * sizeof(T));
+  return read(t);
 }
 
 // c[r, :] += sum over i of a[r, i] * b[i, :], i in order; c has Vectors * 8 columns.
@@ -90,15 +93,26 @@ void multiply(const float* a, int64_t lda, const float* b, int64_t ldb, float* c
 template <int Vectors>
 void multiply_rows(int64_t rows, const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc,
                    int64_t depth) {
-  for (; rows >= 6; rows -= 6, a += 6 * lda, c += 6 * ldc) multiply<6, Vectors>(a, lda, b, ldb, c, ldc, depth);
+  if constexpr (Vectors < 4)
+    for (; rows >= 6; rows -= 6, a += 6 * lda, c += 6 * ldc) multiply<6, Vectors>(a, lda, b, ldb, c, ldc, depth);
   switch (rows) {
-    case 5: return multiply<5, Vectors>(a, lda, b, ldb, c, ldc, depth);
-    case 4: return multiply<4, Vectors>(a, lda, b, ldb, c, ldc, depth);
+    case 5: if constexpr (Vectors < 4) multiply<5, Vectors>(a, lda, b, ldb, c, ldc, depth); return;
+    case 4: if constexpr (Vectors < 4) multiply<4, Vectors>(a, lda, b, ldb, c, ldc, depth); return;
     case 3: return multiply<3, Vectors>(a, lda, b, ldb, c, ldc, depth);
     case 2: return multiply<2, Vectors>(a, lda, b, ldb, c, ldc, depth);
     case 1: return multiply<1, Vectors>(a, lda, b, ldb, c, ldc, depth);
     default: return;
   }
+}
+
+// c[rows, width] += a[rows, depth] * b[depth, width]; width is a multiple of 8.
+void multiply_add(int64_t rows, int64_t width, const float* a, int64_t lda, const float* b, int64_t ldb, float* c,
+                  int64_t ldc, int64_t depth) {
+  int64_t at = 0;
+  if (rows <= kFewRows)
+    for (; at + 32 <= width; at += 32) multiply_rows<4>(rows, a, lda, b + at, ldb, c + at, ldc, depth);
+  for (; at + 16 <= width; at += 16) multiply_rows<2>(rows, a, lda, b + at, ldb, c + at, ldc, depth);
+  if (at < width) multiply_rows<1>(rows, a, lda, b + at, ldb, c + at, ldc, depth);
 }
 
 // The running softmax of some rows: maximum, sum of exponentials, weighted sum of values.
@@ -218,63 +232,95 @@ class Worker {
     if (tokens.begin == tokens.end) return;
     const int64_t first = visible(tokens.begin, tile, tile + kTile).begin - tile;
     const int64_t last = visible(tokens.end - 1, tile, tile + kTile).end - tile;
-    const Range panels = {first / kPanel, (last + kPanel - 1) / kPanel};
-    load_tile(tile, first, last, panels);
+    const Range strip = {first / kStrip * kStrip, (last + kStrip - 1) / kStrip * kStrip};
+    load_tile(tile, {first, last});
     const int64_t row = tokens.begin * group_, rows = (tokens.end - tokens.begin) * group_;
-    score(row, rows, panels);
-    for (int64_t r = row; r < row + rows; ++r) softmax(r, tile, panels, part);
-    for (int64_t d = 0; d < padded_; d += kPanel) {
-      const float *p = s_.scores + row * kTile + first, *v = s_.values + first * padded_ + d;
-      float* out = part.values + row * padded_ + d;
-      if (d + kPanel <= padded_) multiply_rows<2>(rows, p, kTile, v, padded_, out, padded_, last - first);
-      else multiply_rows<1>(rows, p, kTile, v, padded_, out, padded_, last - first);
+    score(row, rows, strip);
+    for (int64_t r = row; r < row + rows; ++r) softmax(r, tile, strip, part);
+    multiply_add(rows, padded_, s_.scores + row * kTile + first, kTile, s_.values + first * padded_, padded_,
+                 part.values + row * padded_, padded_, last - first);
+  }
+
+  // Bring some keys of a tile into scratch as float: keys transposed, in panels [dim, 32], values as rows.
+  void load_tile(int64_t tile, Range keys) {
+    const T *key_rows[kTile], *value_rows[kTile];
+    find(tile, keys, key_rows, value_rows);
+    if (rows_ <= kFewRows) prefetch(tile + kTile);
+    for (int64_t j = keys.begin; j < keys.end; ++j) {
+      float* to = s_.values + j * padded_;
+      const T* from = value_rows[j];
+      int64_t d = 0;
+      for (; d + kLanes <= dim_; d += kLanes) store(to + d, read(from + d));
+      if (d < dim_) store(to + d, read_first(from + d, dim_ - d));
+    }
+    // Keys beside the wanted ones in their group of eight are masked later; any row will do for them.
+    for (int64_t j = keys.begin / kLanes * kLanes; j < keys.end; j += kLanes) {
+      const T* from[kLanes];
+      for (int64_t i = 0; i < kLanes; ++i) from[i] = key_rows[max(keys.begin, min(j + i, keys.end - 1))];
+      transpose_keys(from, s_.keys + j / kPanel * kPanel * padded_ + j % kPanel);
     }
   }
 
-  // Bring keys [first, last) of the tile into scratch as float: keys as panels [dim, 16], values as rows.
-  void load_tile(int64_t tile, int64_t first, int64_t last, Range panels) {
-    const T* key_rows[kTile];
+  // Where the keys and values of a tile are in the cache.
+  void find(int64_t tile, Range keys, const T** key_rows, const T** value_rows) const {
     const int32_t* blocks = a_.block_tables + item_.sequence * a_.max_blocks;
-    int64_t block = (tile + first) / a_.block_size, offset = (tile + first) % a_.block_size;
-    for (int64_t j = first; j < last; ++j) {
+    int64_t block = (tile + keys.begin) / a_.block_size, offset = (tile + keys.begin) % a_.block_size;
+    for (int64_t j = keys.begin; j < keys.end; ++j) {
       const int64_t at = ((blocks[block] * a_.num_kv_heads + item_.kv_head) * a_.block_size + offset) * dim_;
       key_rows[j] = static_cast<const T*>(a_.k_cache) + at;
-      const T* value = static_cast<const T*>(a_.v_cache) + at;
-      for (int64_t d = 0; d < dim_; d += kLanes)
-        store(s_.values + j * padded_ + d, read(value + d, min(kLanes, dim_ - d)));
+      value_rows[j] = static_cast<const T*>(a_.v_cache) + at;
       if (++offset == a_.block_size) {
         offset = 0;
         ++block;
       }
     }
-    for (int64_t j = panels.begin * kPanel; j < panels.end * kPanel; j += kLanes) {
-      float* panel = s_.keys + j / kPanel * kPanel * padded_ + j % kPanel;
-      for (int64_t d = 0; d < dim_; d += kLanes) {
-        f32x8 r[kLanes];
-        for (int64_t i = 0; i < kLanes; ++i) {
-          const bool present = j + i >= first && j + i < last;
-          r[i] = present ? read(key_rows[j + i] + d, min(kLanes, dim_ - d)) : splat(0.0f);
-        }
-        transpose(r);
-        for (int64_t i = 0; i < kLanes; ++i) store(panel + (d + i) * kPanel, r[i]);
+  }
+
+  // A decode waits for memory: ask for the next tile while working on this one.
+  void prefetch(int64_t tile) const {
+    const Range all = visible(item_.num_tokens - 1);
+    if (tile >= all.end) return;
+    const T *key_rows[kTile], *value_rows[kTile];
+    const Range keys = {0, min(kTile, all.end - tile)};
+    find(tile, keys, key_rows, value_rows);
+    for (int64_t j = 0; j < keys.end; ++j)
+      for (int64_t d = 0; d < dim_; d += 64 / sizeof(T)) {
+        __builtin_prefetch(key_rows[j] + d);
+        __builtin_prefetch(value_rows[j] + d);
       }
+  }
+
+  void transpose_keys(const T* const* from, float* panel) const {
+    int64_t d = 0;
+    for (; d + kLanes <= dim_; d += kLanes) {
+      f32x8 r[kLanes];
+      for (int i = 0; i < kLanes; ++i) r[i] = read(from[i] + d);
+      transpose(r);
+      for (int i = 0; i < kLanes; ++i) store(panel + (d + i) * kPanel, r[i]);
+    }
+    if (d == dim_) return;
+    f32x8 r[kLanes];
+    for (int i = 0; i < kLanes; ++i) r[i] = read_first(from[i] + d, dim_ - d);
+    transpose(r);
+    for (int i = 0; i < kLanes; ++i) store(panel + (d + i) * kPanel, r[i]);
+  }
+
+  void score(int64_t row, int64_t rows, Range strip) {
+    for (int64_t r = row; r < row + rows; ++r)
+      std::memset(s_.scores + r * kTile + strip.begin, 0, (strip.end - strip.begin) * sizeof(float));
+    for (int64_t j = strip.begin; j < strip.end;) {
+      const int64_t end = min(strip.end, (j / kPanel + 1) * kPanel);
+      multiply_add(rows, end - j, s_.queries + row * dim_, dim_, s_.keys + j / kPanel * kPanel * padded_ + j % kPanel,
+                   kPanel, s_.scores + row * kTile + j, kTile, dim_);
+      j = end;
     }
   }
 
-  void score(int64_t row, int64_t rows, Range panels) {
-    for (int64_t r = row; r < row + rows; ++r)
-      std::memset(s_.scores + r * kTile + panels.begin * kPanel, 0,
-                  (panels.end - panels.begin) * kPanel * sizeof(float));
-    for (int64_t p = panels.begin; p < panels.end; ++p)
-      multiply_rows<2>(rows, s_.queries + row * dim_, dim_, s_.keys + p * kPanel * padded_, kPanel,
-                       s_.scores + row * kTile + p * kPanel, kTile, dim_);
-  }
-
   // Turn the row's scores into weights relative to its new maximum, and rescale what it has so far.
-  void softmax(int64_t r, int64_t tile, Range panels, State part) {
+  void softmax(int64_t r, int64_t tile, Range strip, State part) {
     float* scores = s_.scores + r * kTile;
     const Range seen = visible(r / group_, tile, tile + kTile);
-    const int64_t begin = panels.begin * kPanel, end = panels.end * kPanel;
+    const int64_t begin = strip.begin, end = strip.end;
     if (a_.soft_cap > 0.0f)
       for (int64_t j = begin; j < end; j += kLanes)
         store(scores + j, splat(a_.soft_cap) * tanh(load(scores + j) / splat(a_.soft_cap)));
