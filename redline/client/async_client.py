@@ -97,7 +97,7 @@ class AsyncRedlineClient:
             ) as response:
                 if response.is_error:
                     check_status(response.status_code, response.headers, await response.aread())
-                async for data in response.aiter_raw():
+                async for data in response.aiter_bytes():
                     for chunk in reader.feed(data):
                         yield chunk
         except httpx.HTTPError as error:

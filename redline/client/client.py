@@ -91,7 +91,7 @@ class RedlineClient:
             ) as response:
                 if response.is_error:
                     check_status(response.status_code, response.headers, response.read())
-                for data in response.iter_raw():
+                for data in response.iter_bytes():
                     yield from reader.feed(data)
         except httpx.HTTPError as error:
             raise ConnectionFailed(f"{self._core.base_url}: {error}") from error

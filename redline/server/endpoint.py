@@ -95,6 +95,7 @@ class GenerationEndpoint(ABC, Generic[R]):
 
     async def _read(self, scope: Scope, receive: Receive) -> R:
         self.service.check_healthy()
+        self.service.waiting.check(1)  # before the body: overload must not fill the memory
         data = await read_json(scope, receive, self.service.config.body_timeout_s)
         request = self.request_type.parse(data)
         self._unknown.report(self.request_type.unknown_names(data))

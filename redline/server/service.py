@@ -34,7 +34,7 @@ class Service:
     @property
     def model_names(self) -> tuple[str, ...]:
         """The names requests may use; the first is the model's own."""
-        return (self.engine.model_name, *self.config.aliases)
+        return tuple(dict.fromkeys((self.engine.model_name, *self.config.aliases)))
 
     def check_model(self, name: str) -> None:
         """Raises HTTPError 404 when no model has this name."""

@@ -37,17 +37,21 @@ class WaitingRoom:
         self._max_waiting = max_waiting
         self.num_waiting = 0
 
+    def check(self, count: int) -> None:
+        """Raises QueueFull when `count` more prompts are too many."""
+        if self.num_waiting and self.num_waiting + count > self._max_waiting:
+            raise QueueFull(
+                f"{self.num_waiting} prompts are waiting already and at most {self._max_waiting} may; "
+                "try again later"
+            )
+
     @contextmanager
     def enter(self, count: int) -> Iterator[Place]:
         """A place for `count` prompts of one request. Raises QueueFull.
 
         An empty room takes any request: one with more prompts than places could never be served else.
         """
-        if self.num_waiting and self.num_waiting + count > self._max_waiting:
-            raise QueueFull(
-                f"{self.num_waiting} prompts are waiting already and at most {self._max_waiting} may; "
-                "try again later"
-            )
+        self.check(count)
         self.num_waiting += count
         place = Place(self, count)
         try:

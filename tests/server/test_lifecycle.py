@@ -111,6 +111,8 @@ def test_a_full_queue_is_429_with_retry_after_and_empties():
             error = json.loads(body)["error"]
             assert (status, error["type"], error["code"]) == (429, "rate_limit_error", "queue_full")
             assert int(headers["retry-after"]) >= 1
+        head = post_bytes(PATHS[0], b"", content_length="1000000")
+        assert error_of(server.raw(head)) == (429, "queue_full")  # the body is not waited for
         assert server.get("/health")[0] == 200
         engine.held = False
         assert [future.result()[0] for future in accepted] == [200] * 3
@@ -176,6 +178,7 @@ def test_a_dead_engine_is_503_everywhere(own_server):
     for answer in (own_server.post(PATHS[0], request()), own_server.get("/health")):
         assert error_of(answer) == (503, "engine_dead") and "retry-after" in answer[1]
         assert b"0x7fff" not in answer[2]
+    assert len(engine.seen) == 2  # a dead engine is not asked
     assert own_server.get("/v1/models")[0] == 200
 
 

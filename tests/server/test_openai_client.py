@@ -257,7 +257,7 @@ def test_many_requests_at_once_get_their_own_answers(server):
 
 def test_aliases_are_answered_and_echoed():
     with (
-        RunningServer(aliases=("gpt-4o", "org/name")) as server,
+        RunningServer(aliases=("gpt-4o", "org/name", MODEL)) as server,
         openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client,
     ):
         assert [model.id for model in client.models.list()] == [MODEL, "gpt-4o", "org/name"]
