@@ -15,7 +15,7 @@ from redline.models.tokenizer import Tokenizer
 class ChoiceState:
     """Grows by one token at a time; `finish_reason` is set by the token that ends it."""
 
-    def __init__(self, index: int, seq: Sequence, tokenizer: Tokenizer, max_context: int, seed: int) -> None:
+    def __init__(self, index: int, seq: Sequence, tokenizer: Tokenizer, seed: int) -> None:
         params = seq.params
         self.index = index
         self.seq = seq
@@ -23,7 +23,6 @@ class ChoiceState:
         self.stop_reason: str | int | None = None
         self.token_times: list[float] = []
         self._seed = seed
-        self._max_context = max_context
         self._eos = frozenset() if params.ignore_eos else tokenizer.eos_token_ids
         self._counts: Counter[int] = Counter()
         self._detokenizer = Detokenizer(tokenizer, skip_special_tokens=params.skip_special_tokens)
@@ -101,8 +100,5 @@ class ChoiceState:
         return safe + self._stops.flush()
 
     def _full(self) -> bool:
-        most = self.seq.params.max_tokens
-        produced = len(self.token_times)
-        return (most is not None and produced >= most) or (
-            len(self.seq.prompt_token_ids) + produced >= self._max_context
-        )
+        """At max_tokens, or at the end of the context or of the K/V memory, whichever comes first."""
+        return self.seq.num_tokens >= self.seq.max_num_tokens

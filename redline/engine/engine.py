@@ -94,7 +94,6 @@ class Engine:
         plan = self.scheduler.schedule()
         if not plan.items:
             return []
-        self._note_scheduled(plan)
         if plan.copies:
             self._kv.copy(plan.copies)
         logits_RV = self.model.decoder.forward(prepare(plan, self._kv.block_size), self._kv)
@@ -119,12 +118,7 @@ class Engine:
         )
 
     def _choice(self, index: int, seq: Sequence, seed: int) -> ChoiceState:
-        return ChoiceState(index, seq, self.model.tokenizer, self.model.max_context, seed)
-
-    def _note_scheduled(self, plan: Plan) -> None:
-        now_s = self._clock()
-        for item in plan.items:
-            self._owner[item.seq.seq_id][0].scheduled(now_s)
+        return ChoiceState(index, seq, self.model.tokenizer, seed)
 
     def _take(self, plan: Plan, logits_RV: Any) -> list[Delta]:
         """Sample, tell the scheduler, and turn tokens into deltas."""

@@ -18,7 +18,6 @@ class ActiveRequest:
         self.seed = seed
         self.choices = [lead]
         self._arrival_s = arrival_s
-        self._scheduled_s: float | None = None
 
     @property
     def num_unforked(self) -> int:
@@ -29,20 +28,15 @@ class ActiveRequest:
     def finished(self) -> bool:
         return self.num_unforked == 0 and all(choice.finish_reason for choice in self.choices)
 
-    def scheduled(self, now_s: float) -> None:
-        """Note when the request first got a place in a step."""
-        if self._scheduled_s is None:
-            self._scheduled_s = now_s
-
     def metrics(self) -> RequestMetrics:
         """Times and counts of the finished request."""
         lead = self.choices[0]
         times = lead.token_times
         gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
-        scheduled_s = self._scheduled_s if self._scheduled_s is not None else self._arrival_s
+        assert lead.seq.first_scheduled_s is not None, f"{lead.seq} was never scheduled"
         return RequestMetrics(
             arrival_s=self._arrival_s,
-            queue_s=scheduled_s - self._arrival_s,
+            queue_s=lead.seq.first_scheduled_s - self._arrival_s,
             ttft_s=times[0] - self._arrival_s,
             tpot_s=sum(gaps) / len(gaps) if gaps else 0.0,
             itl_s=gaps,

@@ -1,0 +1,13 @@
+"""How many threads the compiled kernels use. One pool serves the whole process."""
+
+from __future__ import annotations
+
+from redline.ops.registry import why_not
+
+
+def set_num_threads(count: int) -> None:
+    """Use `count` threads, the calling one included, from the next op on. No op may be running."""
+    if why_not("cpu") is None:
+        from redline import _kernels
+
+        _kernels.set_num_threads(count)
