@@ -12,6 +12,8 @@ from difflib import get_close_matches
 from redline.errors import ConfigError
 from redline.techniques import TECHNIQUES, Technique
 
+WIDTH_WITH_FILES = 96  # columns; a narrower terminal leaves the files out rather than break every line
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", help="show everything about one technique")
@@ -69,13 +71,16 @@ def _print_table(techniques: tuple[Technique, ...]) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("technique", no_wrap=True, style="bold")
     table.add_column("promise", no_wrap=True)
-    table.add_column("switch", overflow="fold")
-    table.add_column("file", overflow="fold", style="dim")
-    colours = {"exact": "green", "tolerance": "yellow", "bound": "red"}
+    table.add_column("switch", no_wrap=True)
+    console = Console()
+    wide = console.width >= WIDTH_WITH_FILES
+    if wide:
+        table.add_column("file", no_wrap=True, style="dim")
+    colours = {"exact": "green", "tolerance": "yellow", "bound": "magenta"}
     for each in techniques:
         colour = colours[each.promise]
-        table.add_row(each.name, f"[{colour}]{each.promise}[/{colour}]", each.switch, each.file)
-    console = Console()
+        row = (each.name, f"[{colour}]{each.promise}[/{colour}]", each.switch)
+        table.add_row(*row, *([each.file] if wide else []))
     console.print(table)
-    console.print("exact: the same tokens, bit for bit. tolerance: float rounding. bound: a stated limit.")
-    console.print("redline techniques NAME shows one in full, with its paper.")
+    console.print("exact: the same tokens. tolerance: float rounding. bound: a stated limit.")
+    console.print("redline techniques NAME shows one in full, with its file and paper.")
