@@ -43,9 +43,12 @@ class StrictH11Protocol(H11Protocol):
         self.transport.close()
 
     def _watch_headers(self) -> None:
-        """Keep the deadline while headers are incomplete; between requests uvicorn's keep-alive rules."""
-        has_begun = self.cycle is None or bool(self.conn.trailing_data[0])
-        if self.conn.their_state is not h11.IDLE or not has_begun:
+        """Keep the deadline while headers are incomplete.
+
+        It starts with the connection or with the first bytes of a later request; while a connection idles
+        between requests, uvicorn's keep-alive timeout rules.
+        """
+        if self.conn.their_state is not h11.IDLE:
             self._stop_watching()
         elif self._header_deadline is None:
             self._header_deadline = self.loop.call_later(self.header_timeout_s, self._too_slow)

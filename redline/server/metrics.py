@@ -14,9 +14,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from redline.server.engine import ServedEngine
-from redline.server.job import Job
 
 if TYPE_CHECKING:
+    from redline.config.sampling import SamplingParams
     from redline.engine.outputs import Delta, RequestMetrics
 
 SECONDS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80)
@@ -86,18 +86,15 @@ class ServerMetrics:
         """All metrics in Prometheus text format."""
         return generate_latest(self._registry)
 
-    def started(self, job: Job) -> None:
-        """A request goes to the engine."""
-        self._observe("request_params_n", job.params.n)
-        if job.params.max_tokens is not None:
-            self._observe("request_params_max_tokens", job.params.max_tokens)
-
-    def delta(self, delta: Delta) -> None:
-        """Something came back."""
+    def delta(self, delta: Delta, params: SamplingParams) -> None:
+        """Something came back; the histograms take a request when it is over."""
         if delta.finish_reason is not None:
             self._counters["request_success"].labels(self._model, delta.finish_reason).inc()
         if delta.metrics is not None:
             self._request(delta.metrics)
+            self._observe("request_params_n", params.n)
+            if params.max_tokens is not None:
+                self._observe("request_params_max_tokens", params.max_tokens)
 
     def client_gone(self) -> None:
         """A client left before its answer was complete."""

@@ -60,9 +60,8 @@ class Service:
             self.engine.stream(prompt, job.params, request_id=f"{job.id}-{number}")
             for number, prompt in enumerate(job.prompts)
         ]
-        self.metrics.started(job)
         async with aclosing(merge(streams)) as merged:
             async for number, delta in merged:
                 place.started(number)
-                self.metrics.delta(delta)
+                self.metrics.delta(delta, job.params)
                 yield number, delta

@@ -218,8 +218,8 @@ def test_pipelined_requests_are_answered_in_order(server):
 
 
 def test_the_request_id_is_ours_and_the_clients_goes_to_the_log_in_one_short_line(server, caplog):
-    with caplog.at_level(logging.INFO, logger="redline.server"):
-        _, headers, body = server.post(PATH, BODY, x_request_id="mine\x85\x7f" + "a" * 500)
+    caplog.set_level(logging.INFO, logger="redline.server")  # the log is written after the answer
+    _, headers, body = server.post(PATH, BODY, x_request_id="mine\x85\x7f" + "a" * 500)
     assert json.loads(body)["id"] == "cmpl-" + headers["x-request-id"]
     request_id = headers["x-request-id"]
     eventually(lambda: f" id={request_id} " in caplog.text, "log record")
