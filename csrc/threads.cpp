@@ -21,6 +21,9 @@ namespace {
 // spins this many pauses (some 100 us) for its next job before it sleeps.
 constexpr int kSpins = 4000;
 
+// A job is open while ranges of it may be left. A worker enters an open job and leaves it; run() closes the
+// job and waits for those inside only, so a worker that is asleep, or that the system runs later, or that a
+// fork left behind holds up nobody.
 class Pool {
  public:
   explicit Pool(int threads) {
@@ -30,8 +33,8 @@ class Pool {
   ~Pool() {
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      stop_ = true;
-      epoch_.fetch_add(1);
+      stop_.store(true);
+      state_.fetch_add(kEpoch);
     }
     wake_.notify_all();
     for (auto& worker : workers_) worker.join();
@@ -45,17 +48,25 @@ class Pool {
     size_ = size;
     grain_ = grain;
     next_.store(0, std::memory_order_relaxed);
-    busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
-    epoch_.fetch_add(1, std::memory_order_seq_cst);
+    state_.fetch_add(kEpoch | kOpen, std::memory_order_seq_cst);  // was closed, with nobody inside
     if (sleepers_.load(std::memory_order_seq_cst) > 0) {
       std::lock_guard<std::mutex> lock(mutex_);
       wake_.notify_all();
     }
     take_ranges();
-    while (busy_.load(std::memory_order_acquire) != 0) REDLINE_PAUSE();
+    state_.fetch_sub(kOpen, std::memory_order_acq_rel);
+    for (int i = 0; (state_.load(std::memory_order_acquire) & kInside) != 0; ++i) {
+      if (i < kSpins)
+        REDLINE_PAUSE();
+      else
+        std::this_thread::yield();  // more threads than processors: let the worker have this one
+    }
   }
 
  private:
+  // state_: the number of the job, whether it is open, how many workers are inside.
+  static constexpr uint64_t kEpoch = uint64_t{1} << 32, kOpen = uint64_t{1} << 31, kInside = kOpen - 1;
+
   void take_ranges() {
     for (;;) {
       const int64_t begin = next_.fetch_add(grain_, std::memory_order_relaxed);
@@ -68,22 +79,33 @@ class Pool {
     uint64_t seen = 0;
     for (;;) {
       wait_for_job(seen);
-      seen = epoch_.load(std::memory_order_acquire);
-      if (stop_) return;
-      take_ranges();
-      busy_.fetch_sub(1, std::memory_order_release);
+      if (stop_.load(std::memory_order_acquire)) return;
+      uint64_t state = state_.load(std::memory_order_acquire);
+      if (enter(state)) {
+        take_ranges();
+        state_.fetch_sub(1, std::memory_order_release);
+      }
+      seen = state / kEpoch;
     }
   }
 
+  bool enter(uint64_t& state) {
+    while (state & kOpen)
+      if (state_.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel)) return true;
+    return false;
+  }
+
+  bool has_job(uint64_t seen) const { return state_.load(std::memory_order_seq_cst) / kEpoch != seen; }
+
   void wait_for_job(uint64_t seen) {
     for (int i = 0; i < kSpins; ++i) {
-      if (epoch_.load(std::memory_order_acquire) != seen) return;
+      if (has_job(seen)) return;
       REDLINE_PAUSE();
     }
     sleepers_.fetch_add(1, std::memory_order_seq_cst);
     {
       std::unique_lock<std::mutex> lock(mutex_);
-      wake_.wait(lock, [&] { return epoch_.load(std::memory_order_seq_cst) != seen; });
+      wake_.wait(lock, [&] { return has_job(seen); });
     }
     sleepers_.fetch_sub(1, std::memory_order_seq_cst);
   }
@@ -91,8 +113,8 @@ class Pool {
   std::vector<std::thread> workers_;
   std::mutex turn_, mutex_;
   std::condition_variable wake_;
-  std::atomic<uint64_t> epoch_{0};
-  std::atomic<int> sleepers_{0}, busy_{0};
+  std::atomic<uint64_t> state_{0};
+  std::atomic<int> sleepers_{0};
   std::atomic<int64_t> next_{0};
   std::atomic<bool> stop_{false};
   const std::function<void(int64_t, int64_t)>* body_ = nullptr;

@@ -1,0 +1,72 @@
+import os
+import threading
+import time
+import warnings
+
+import numpy as np
+import pytest
+
+from redline import _kernels
+from redline.ops.registry import backend
+from redline.quant.float import FloatWeight
+
+
+@pytest.fixture
+def four_threads():
+    before = _kernels.num_threads()
+    _kernels.set_num_threads(4)
+    yield
+    _kernels.set_num_threads(before)
+
+
+@pytest.fixture
+def weight(rng):
+    return FloatWeight.pack(rng.standard_normal((600, 64)).astype(np.float32))
+
+
+def test_more_threads_than_processors_lose_no_range(weight, rng, four_threads):
+    ops, x = backend("cpu"), rng.standard_normal((3, 64)).astype(np.float32)
+    expected = weight.matmul(ops, x)
+    for count in (7, 1, 3, 16, 2):
+        _kernels.set_num_threads(count)
+        for _ in range(200):
+            np.testing.assert_array_equal(weight.matmul(ops, x), expected)
+
+
+def test_calls_from_several_threads_take_turns(weight, rng, four_threads):
+    ops, wrong = backend("cpu"), []
+    xs = [rng.standard_normal((2, 64)).astype(np.float32) for _ in range(4)]
+    expected = [weight.matmul(ops, x) for x in xs]
+
+    def call(index):
+        for _ in range(200):
+            if not np.array_equal(weight.matmul(ops, xs[index]), expected[index]):
+                wrong.append(index)
+
+    threads = [threading.Thread(target=call, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_a_call_does_not_wait_for_workers_that_never_come(weight, rng, four_threads):
+    """A forked child has the pool but none of its threads."""
+    ops, x = backend("cpu"), rng.standard_normal((3, 64)).astype(np.float32)
+    expected = weight.matmul(ops, x)
+    time.sleep(0.05)  # the workers fall asleep, so none of them holds a lock at the fork
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        os._exit(0 if np.array_equal(weight.matmul(ops, x), expected) else 1)
+    for _ in range(1000):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.01)
+    else:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+    assert done and status == 0, "the child hangs or computed something else"
