@@ -43,14 +43,16 @@ def load_model(
     """
     path = Path(path)
     if path.is_dir():
-        tokenizer, template = Tokenizer.from_dir(path), ChatTemplate.from_dir(path)
+        tokenizer = Tokenizer.from_dir(path)
     else:
-        file = GGUFFile(path)
-        tokenizer = Tokenizer.from_gguf(file.metadata)
-        template = ChatTemplate.from_gguf(file.metadata)
+        tokenizer = Tokenizer.from_gguf(GGUFFile(path).metadata)
     decoder = load_weights(path, ops, compute, progress)
     model = LoadedModel(
-        decoder.spec, decoder, tokenizer, template, path.stem if path.is_file() else path.name
+        decoder.spec,
+        decoder,
+        tokenizer,
+        ChatTemplate.of(tokenizer),
+        path.stem if path.is_file() else path.name,
     )
     model.set_max_context(decoder.spec.max_context if max_context is None else max_context)
     return model
