@@ -6,6 +6,7 @@
 #include <nanobind/stl/optional.h>
 
 #include "kernels.h"
+#include "memory.h"
 #include "threads.h"
 
 namespace nb = nanobind;
@@ -327,6 +328,7 @@ void bind_sampling(nb::module_& m) {
 NB_MODULE(_kernels, m) {
   m.def("set_num_threads", &set_num_threads);
   m.def("num_threads", &num_threads);
+  m.def("keep_freed_memory", &keep_freed_memory);
   m.def("isa", [] { return kernels().name; });
   m.def("select_isa", [](const char* name) { return select(name); });
   bind_weights(m);

@@ -19,7 +19,7 @@ from redline.engine.inputs import PromptEncoder
 from redline.engine.memory import hardware
 from redline.models.load import load_model
 from redline.models.pull import resolve_model
-from redline.ops import threads
+from redline.ops import memory, threads
 from redline.ops.registry import backend
 
 Progress = Callable[[int, int], None]
@@ -42,6 +42,7 @@ def build_engine(config: EngineConfig, progress: Progress | None = None) -> Buil
     runtime = resolve_runtime(config, hardware(), env.num_threads())
     ops = backend(runtime.backend)
     threads.set_num_threads(runtime.threads)
+    memory.keep_freed_memory()
     path = resolve_model(config.model)
     model = load_model(path, ops, runtime.compute, config.max_context, progress)
     spec = model.spec
