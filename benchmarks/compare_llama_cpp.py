@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import itertools
 import json
 import os
 import platform
@@ -64,18 +65,24 @@ class RedlineWorker:
         self.launch = f"LLM(gguf, {', '.join(f'{name}={value}' for name, value in options.items())})"
 
     def measure(self, prompts: list[list[int]], output_tokens: int) -> tuple[float, float, list[list[int]]]:
-        """Prefill and decode may share a step here, so decoding is the difference of two runs."""
-        first_s, ids = self._run(prompts, 1)
-        if output_tokens == 1:
-            return first_s, 0.0, ids
-        whole_s, ids = self._run(prompts, output_tokens)
-        return first_s, whole_s - first_s, ids
-
-    def _run(self, prompts: list[list[int]], max_tokens: int) -> tuple[float, list[list[int]]]:
-        params = self._params(max_tokens=max_tokens, temperature=0.0, ignore_eos=True)
+        """The first answers go on while the last prompts are computed, so decoding is timed from there."""
+        params = self._params(max_tokens=output_tokens, temperature=0.0, ignore_eos=True)
         start_s = time.perf_counter()
         outputs = self._llm.generate(prompts, params)
-        return time.perf_counter() - start_s, [output.choices[0].token_ids for output in outputs]
+        end_s = time.perf_counter()
+        ids = [output.choices[0].token_ids for output in outputs]
+        if output_tokens == 1:
+            return end_s - start_s, 0.0, ids
+        decode_s = len(prompts) * (output_tokens - 1) / decode_rate([output.metrics for output in outputs])
+        return end_s - start_s - decode_s, decode_s, ids
+
+
+def decode_rate(requests: list) -> float:
+    """Tokens per second of all requests together, from the moment when the last of them has its first."""
+    first_s = [each.arrival_s + each.ttft_s for each in requests]
+    pairs = zip(first_s, requests, strict=True)
+    token_s = [time_s for first, each in pairs for time_s in itertools.accumulate(each.itl_s, initial=first)]
+    return sum(time_s > max(first_s) for time_s in token_s) / (max(token_s) - max(first_s))
 
 
 class LlamaWorker:

@@ -12,6 +12,8 @@ import sys
 
 import pytest
 
+from tests.model_file import smollm2
+
 # What must not be loaded before there is work for it. "redline.errors" and its like are cheap.
 HEAVY = {
     "torch", "transformers", "numpy", "ml_dtypes", "tokenizers", "safetensors", "gguf", "huggingface_hub",
@@ -74,10 +76,10 @@ def test_the_brain_imports_no_arrays(module: str) -> None:
 
 
 @pytest.mark.model
-def test_text_is_generated_with_torch_blocked(smollm2_path: str) -> None:
+def test_text_is_generated_with_torch_blocked() -> None:
     code = f"""{BLOCK}
 from redline import LLM, SamplingParams
-llm = LLM({str(smollm2_path)!r}, max_context=256)
+llm = LLM({str(smollm2())!r}, max_context=256)
 [output] = llm.generate(["The capital of France is"], SamplingParams(max_tokens=4, temperature=0.0))
 print(repr(output.text))"""
     assert "Paris" in run_python(code)

@@ -4,7 +4,7 @@ How the numbers come about. A run gives `batch` random prompts of `prompt_tokens
 One run stops after the first token of each answer, the other goes on to `output_tokens`:
 
     prefill tok/s = batch * prompt_tokens / duration of the short run
-    decode tok/s  = batch * (output_tokens - 1) / (duration of the long run - duration of the short run)
+    decode tok/s  = tokens of the long run after the last prompt is done / the time they took
 
 Each pair of runs has prompts of its own, so that no prefix can be reused between pairs, and the prefix
 cache is off within one. Medians over the repeats, after one pair to warm up.
@@ -12,6 +12,7 @@ cache is off within one. Medians over the repeats, after one pair to warm up.
 
 from __future__ import annotations
 
+import itertools
 import random
 import statistics
 import time
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from redline.config.sampling import SamplingParams
-from redline.engine.outputs import RequestOutput
+from redline.engine.outputs import RequestMetrics, RequestOutput
 from redline.errors import ConfigError
 from redline.llm import LLM
 
@@ -74,10 +75,7 @@ def bench_offline(
     pairs = pairs[1:]
     return OfflineResult(
         prefill_tok_s=_median(workload.batch * workload.prompt_tokens / pair.short_s for pair in pairs),
-        decode_tok_s=_median(
-            workload.batch * (workload.output_tokens - 1) / max(pair.long_s - pair.short_s, 1e-9)
-            for pair in pairs
-        ),
+        decode_tok_s=_median(decode_rate([output.metrics for output in pair.outputs]) for pair in pairs),
         ttft_s=_median(output.metrics.ttft_s for pair in pairs for output in pair.outputs),
         tpot_s=_median(output.metrics.tpot_s for pair in pairs for output in pair.outputs),
         e2e_s=_median(pair.long_s for pair in pairs),
@@ -104,6 +102,18 @@ def _run(llm: LLM, prompts: list[list[int]], max_tokens: int) -> tuple[float, li
     start_s = time.perf_counter()
     outputs = llm.generate(prompts, params)
     return time.perf_counter() - start_s, outputs
+
+
+def decode_rate(requests: list[RequestMetrics]) -> float:
+    """Tokens per second of all requests together, from the moment when the last of them has its first."""
+    first_s = [each.arrival_s + each.ttft_s for each in requests]
+    start_s = max(first_s)
+    token_s = [
+        time_s
+        for first, each in zip(first_s, requests, strict=True)
+        for time_s in itertools.accumulate(each.itl_s, initial=first)
+    ]
+    return sum(time_s > start_s for time_s in token_s) / (max(token_s) - start_s)
 
 
 def _median(values: Iterable[float]) -> float:

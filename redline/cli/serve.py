@@ -29,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
 
     config = server_config(args)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # the server says itself where it listens
     llm = open_async_llm(args)
     asyncio.run(_serve(llm, config))
     return 0
