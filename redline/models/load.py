@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from redline.errors import ConfigError
 from redline.models.chat_template import ChatTemplate
 from redline.models.decoder import Decoder
 from redline.models.gguf_file import GGUFFile
-from redline.models.load_weights import load_weights
+from redline.models.load_weights import load_directory, load_gguf
 from redline.models.spec import ModelSpec
 from redline.models.tokenizer import Tokenizer
 from redline.models.weights import Progress
@@ -25,7 +25,7 @@ class LoadedModel:
     tokenizer: Tokenizer
     chat_template: ChatTemplate | None
     name: str
-    max_context: int = field(default=0)
+    max_context: int
 
     def set_max_context(self, max_context: int) -> None:
         """State the longest context to be served, before any token is computed. Raises ConfigError."""
@@ -44,17 +44,15 @@ def load_model(
     path = Path(path)
     if path.is_dir():
         tokenizer = Tokenizer.from_dir(path)
+        decoder = load_directory(path, ops, compute, progress)
     else:
-        tokenizer = Tokenizer.from_gguf(GGUFFile(path).metadata)
-    decoder = load_weights(path, ops, compute, progress)
-    model = LoadedModel(
-        decoder.spec,
-        decoder,
-        tokenizer,
-        ChatTemplate.of(tokenizer),
-        path.stem if path.is_file() else path.name,
-    )
-    model.set_max_context(decoder.spec.max_context if max_context is None else max_context)
+        file = GGUFFile(path)
+        tokenizer = Tokenizer.from_gguf(file.metadata)
+        decoder = load_gguf(file, ops, compute, progress)
+    name = path.name if path.is_dir() else path.stem
+    spec = decoder.spec
+    model = LoadedModel(spec, decoder, tokenizer, ChatTemplate.of(tokenizer), name, spec.max_context)
+    model.set_max_context(spec.max_context if max_context is None else max_context)
     return model
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from redline.errors import ConfigError, ModelFileError, ModelNotFound, UnsupportedModel
+from redline.errors import ConfigError, ModelFileError, UnsupportedModel
 from redline.models.config_reader import ConfigReader
 from redline.models.decoder import Decoder
 from redline.models.gguf_file import GGUFFile
@@ -26,25 +26,24 @@ def load_weights(path: Path, ops: Any, compute: str, progress: Progress | None =
         raise ConfigError(f"compute is {compute!r}; it must be 'int8' or 'float'")
     path = Path(path)
     if path.is_dir():
-        return _from_directory(path, ops, compute, progress)
-    if not path.exists():
-        raise ModelNotFound(f"there is no file or directory {path}; check the path")
-    return _from_gguf(path, ops, compute, progress)
+        return load_directory(path, ops, compute, progress)
+    return load_gguf(GGUFFile(path), ops, compute, progress)
 
 
-def _from_gguf(path: Path, ops: Any, compute: str, progress: Progress | None) -> Decoder:
-    file = GGUFFile(path)
+def load_gguf(file: GGUFFile, ops: Any, compute: str, progress: Progress | None = None) -> Decoder:
+    """The model in an opened file, as `load_weights` does."""
     if file.metadata.get("split.count", 1) != 1:
-        raise UnsupportedModel(f"{path}: one of several parts; merge them with llama-gguf-split --merge")
+        raise UnsupportedModel(f"{file.path}: one of several parts; merge them with llama-gguf-split --merge")
     architecture = file.metadata.get("general.architecture")
     if not isinstance(architecture, str):
-        raise ModelFileError(f"{path}: general.architecture is {architecture!r}; it must be text")
-    found = family(architecture, str(path))
+        raise ModelFileError(f"{file.path}: general.architecture is {architecture!r}; it must be text")
+    found = family(architecture, str(file.path))
     weights = GGUFWeights(file, compute, progress)
     return Decoder(found.spec_from_gguf(weights), weights, found.block, ops)
 
 
-def _from_directory(path: Path, ops: Any, compute: str, progress: Progress | None) -> Decoder:
+def load_directory(path: Path, ops: Any, compute: str, progress: Progress | None = None) -> Decoder:
+    """The model in a directory, as `load_weights` does."""
     source = path / "config.json"
     values = read_json_object(source)
     architectures = values.get("architectures")

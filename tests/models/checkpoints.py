@@ -54,6 +54,9 @@ CASES = {
     ),
     "llama-yarn": Case("LlamaConfig", "LlamaForCausalLM", dict(rope_parameters=YARN), "llama"),
     "llama-wide-heads": Case("LlamaConfig", "LlamaForCausalLM", dict(head_dim=24), "llama", (4, 2)),
+    "llama-blocks": Case(
+        "LlamaConfig", "LlamaForCausalLM", dict(hidden_size=64, intermediate_size=96), "llama", (4, 2)
+    ),
     "mistral": Case("MistralConfig", "MistralForCausalLM", dict(sliding_window=5), "llama", (3, 1)),
     "qwen2": Case("Qwen2Config", "Qwen2ForCausalLM", {}, "qwen2"),
     "qwen2-windows": Case(
@@ -123,8 +126,27 @@ def save_directory(name, path):
     return path
 
 
-def save_gguf(name, path):
-    """Write a GGUF file as llama.cpp's converter would, in F32."""
+def round_to(name, types):
+    """Round the parameters of a case to what GGUF types can hold; `types` maps parts of names to types."""
+    gguf = pytest.importorskip("gguf")
+    import torch
+
+    with torch.no_grad():
+        for key, parameter in model(name).named_parameters():
+            wanted = _type(gguf, key, types)
+            if wanted is not None:
+                blocks = gguf.quantize(parameter.numpy(), wanted)
+                parameter.copy_(torch.from_numpy(gguf.dequantize(blocks, wanted)))
+
+
+def _type(gguf, key, types):
+    """The ggml type of a tensor, or None for F32."""
+    wanted = next((types[part] for part in types if part in key), None)
+    return None if wanted is None else gguf.GGMLQuantizationType[wanted]
+
+
+def save_gguf(name, path, types=None):
+    """Write a GGUF file as llama.cpp's converter would: F32, or what `types` says for parts of names."""
     gguf = pytest.importorskip("gguf")
     case, config = CASES[name], model(name).config
     writer = gguf.GGUFWriter(path, case.gguf)
@@ -137,7 +159,11 @@ def save_gguf(name, path):
         state.pop("lm_head.weight", None)
     for key, tensor in state.items():
         array = _convert(key, tensor.numpy(), case)
-        writer.add_tensor(names.get_name(key, try_suffixes=(".weight", ".bias")), array)
+        target, wanted = names.get_name(key, try_suffixes=(".weight", ".bias")), _type(gguf, key, types or {})
+        if wanted is None:
+            writer.add_tensor(target, array)
+        else:
+            writer.add_tensor(target, gguf.quantize(array, wanted), raw_dtype=wanted)
     if config.rope_parameters.get("rope_type") == "llama3":
         writer.add_tensor("rope_freqs.weight", _llama3_divisors(config))
     writer.write_header_to_file()

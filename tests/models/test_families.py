@@ -1,5 +1,8 @@
 """Every family against transformers in float32, from both file formats, on both backends."""
 
+import copy
+import json
+
 import numpy as np
 import pytest
 
@@ -32,6 +35,7 @@ def saved(tmp_path_factory):
 FORMS = [
     pytest.param(name, form, id=f"{name}-{form}")
     for name, case in checkpoints.CASES.items()
+    if name != "llama-blocks"  # its parameters change within a test below
     for form in ("safetensors", "gguf")
     if form == "safetensors" or case.gguf
 ]
@@ -46,3 +50,71 @@ def test_logits_equal_transformers(saved, name, form, ops):
     for chunks in ([len(TOKENS)], [13, 1, 1, 9, 1]):
         got = Stepper(decoder, len(TOKENS)).logits(TOKENS, chunks)
         np.testing.assert_allclose(got, expected, atol=TOLERANCE)
+
+
+MIXED = {"q_proj": "Q8_0", "k_proj": "Q4_0", "v_proj": "F16", "gate": "Q5_0", "up": "Q5_0", "embed": "BF16"}
+
+
+@pytest.mark.parametrize("compute, tolerance", [("float", TOLERANCE), ("int8", 0.3)])
+def test_projections_of_different_formats_are_merged_side_by_side(tmp_path, compute, tolerance):
+    """As in files with a mix of types. Quantised activations cost precision, not more."""
+    checkpoints.round_to("llama-blocks", MIXED)
+    path = checkpoints.save_gguf("llama-blocks", tmp_path / "mixed.gguf", MIXED)
+    decoder = load_weights(path, backend("cpu"), compute)
+    weights = [decoder.blocks[0].attention.qkv.weight, decoder.blocks[0].mlp.gate_up.weight]
+    assert [weight.format for weight in weights] == ["stacked", "f32" if compute == "float" else "int8"]
+    got, expected = Stepper(decoder, len(TOKENS)).step(TOKENS), checkpoints.logits("llama-blocks", TOKENS)
+    assert np.abs(got - expected).max() < tolerance * np.ptp(expected)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_checkpoints_keep_their_format(tmp_path, dtype):
+    import torch
+    import transformers
+
+    copy.deepcopy(checkpoints.model("qwen3")).to(getattr(torch, dtype)).save_pretrained(tmp_path / "half")
+    judge = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "half", dtype=torch.float32)
+    with torch.no_grad():
+        expected = judge.eval()(torch.tensor([TOKENS])).logits[0].numpy()
+    decoder = load_weights(tmp_path / "half", backend("cpu"), "int8")
+    assert decoder.embedding.format == {"bfloat16": "bf16", "float16": "f16"}[dtype]
+    got = Stepper(decoder, len(TOKENS)).step(TOKENS)
+    np.testing.assert_allclose(got, expected, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("prefix", ["language_model.model.", "model.language_model."])
+def test_the_text_part_of_a_multimodal_checkpoint(saved, tmp_path, prefix):
+    """Gemma 3 as published: settings of the text in a section, its tensors under a prefix, images beside."""
+    library = pytest.importorskip("safetensors.numpy")
+    plain = saved("gemma3", "safetensors")
+    tensors = library.load_file(plain / "model.safetensors")
+    tensors = {name.replace("model.", prefix, 1): array for name, array in tensors.items()}
+    tensors |= {"vision_tower.embeddings.patch.weight": np.ones(3), "multi_modal_projector.w": np.ones(2)}
+    config = {"architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3"}
+    config["text_config"] = json.loads((plain / "config.json").read_text())
+    library.save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    decoder = load_weights(tmp_path, backend("cpu"), "float")
+    got = Stepper(decoder, len(TOKENS)).step(TOKENS)
+    np.testing.assert_allclose(got, checkpoints.logits("gemma3", TOKENS), atol=TOLERANCE)
+
+
+def test_dynamic_scaling_to_the_longest_context(tmp_path):
+    """transformers scales to the running length: the same when one pass fills the context that is served."""
+    import torch
+    import transformers
+
+    heads = dict(num_attention_heads=3, num_key_value_heads=1)
+    rope = {"rope_type": "dynamic", "rope_theta": 100.0, "factor": 4.0}
+    shape = checkpoints.SHAPE | heads | dict(max_position_embeddings=16, rope_parameters=rope)
+    torch.manual_seed(0)
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(initializer_range=0.3, **shape)).eval()
+    model.save_pretrained(tmp_path)
+    decoder = load_weights(tmp_path, backend("cpu"), "float")
+    assert decoder.spec.max_context == 64
+    for length in (12, 40):
+        decoder.set_max_context(length)
+        tokens = TOKENS[:length]
+        with torch.no_grad():
+            expected = model(torch.tensor([tokens])).logits[0].numpy()
+        np.testing.assert_allclose(Stepper(decoder, 64).step(tokens), expected, atol=TOLERANCE)
