@@ -100,6 +100,7 @@ void multiply_halves(const Tile& t, int first) {
     for (int r = 0; r < kRows; ++r) acc[h][r] = _mm256_setzero_ps();
   for (int64_t g = 0; g < groups; ++g, cell += kCellBytes<F::kBits>, x += kGroup)
     for (int part = 0; part < F::kParts; ++part, scales += kBlock, mins += F::kMins ? kBlock : 0) {
+      if (kRows <= kFewRows && first == 0) prefetch(cell, kCellBytes<F::kBits>);
       __m256i sums[kHalves][kRows];
       sum_group<F, kRows, kHalves>(cell, x, x_stride, part, sums);
       for (int h = 0; h < kHalves; ++h) {

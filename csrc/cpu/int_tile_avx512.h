@@ -65,6 +65,7 @@ void multiply(const Tile& t) {
   for (int r = 0; r < kRows; ++r) acc[r] = _mm512_setzero_ps();
   for (int64_t g = 0; g < groups; ++g, cell += kCellBytes<F::kBits>, x += kGroup)
     for (int part = 0; part < F::kParts; ++part, scales += kBlock, mins += F::kMins ? kBlock : 0) {
+      if (kRows <= kFewRows) prefetch(cell, kCellBytes<F::kBits>);
       __m512i sums[kRows];
       for (int r = 0; r < kRows; ++r)
         sums[r] = F::kCorrected ? _mm512_set1_epi32(corrections[r * scale_groups + g * F::kParts + part])

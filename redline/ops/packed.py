@@ -13,19 +13,11 @@ from typing import Any
 import numpy as np
 
 from redline.ops.arrays import Array
+from redline.ops.weight_memory import weight_memory
 
 BLOCK = 16
 GROUP = 32
 FLOAT_FORMATS = ("f32", "f16", "bf16")
-
-
-def aligned_zeros(shape: tuple[int, ...], dtype: Any) -> Array:
-    """A zeroed array that starts on a cache line, so that no vector load straddles two."""
-    dtype = np.dtype(dtype)
-    num_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    memory = np.zeros(num_bytes + 64, np.uint8)
-    start = -memory.ctypes.data % 64
-    return memory[start : start + num_bytes].view(dtype).reshape(shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +31,7 @@ class PackedFloat:
 
     @classmethod
     def zeros(cls, num_outputs: int, num_inputs: int, format: str) -> PackedFloat:
-        panels = aligned_zeros((-(-num_outputs // BLOCK), num_inputs, BLOCK), float_dtype(format))
+        panels = weight_memory.zeros((-(-num_outputs // BLOCK), num_inputs, BLOCK), float_dtype(format))
         return cls(panels, num_outputs, num_inputs, format)
 
     @property
@@ -90,9 +82,9 @@ class PackedInt:
         blocks, groups = -(-num_outputs // BLOCK), -(-num_inputs // GROUP)
         scales_shape = (blocks, groups * (GROUP // group), BLOCK)
         return cls(
-            codes=aligned_zeros((blocks, groups, BLOCK * GROUP * bits // 8), np.uint8),
-            scales=aligned_zeros(scales_shape, scale_dtype),
-            mins=aligned_zeros(scales_shape, scale_dtype) if mins else None,
+            codes=weight_memory.zeros((blocks, groups, BLOCK * GROUP * bits // 8), np.uint8),
+            scales=weight_memory.zeros(scales_shape, scale_dtype),
+            mins=weight_memory.zeros(scales_shape, scale_dtype) if mins else None,
             num_outputs=num_outputs,
             num_inputs=num_inputs,
             bits=bits,
