@@ -29,7 +29,8 @@ class WeightMemory:
         """A zeroed array that starts on a cache line, so that no vector load straddles two."""
         dtype = np.dtype(dtype)
         num_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        return self._take(num_bytes).view(dtype).reshape(shape)
+        array: Array = self._take(num_bytes).view(dtype).reshape(shape)
+        return array
 
     def _take(self, num_bytes: int) -> Array:
         if num_bytes > CHUNK // 4:
