@@ -28,27 +28,27 @@ class ControlTokens:
             at = match.end()
         return [part for part in (*parts, text[at:]) if part != ""]
 
-    def mark(self, text: str, mark: str) -> str:
-        """`text` with `mark` after the first character of everything that could become a control token.
+    def cut(self, text: str) -> list[str]:
+        """`text` in pieces that end within everything that could become a control token.
 
         That is each spelled control token, and an end of the text with which one could begin: what
-        follows may complete it. Text without either, nearly all text, comes back as it is.
+        follows may complete it; the last piece is empty then. Nearly all text stays in one piece.
         """
-        places = [match.start() + 1 for match in self._start.finditer(text)]
-        places += self._open_ends(text)
-        if not places:
-            return text
-        bounds = sorted({0, *places, len(text)})
-        pieces = [text[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
-        return mark.join(pieces) + (mark if places and max(places) == len(text) else "")
+        places = {match.start() + 1 for match in self._start.finditer(text)}
+        bounds = [0, *sorted(places | self._open_ends(text)), len(text)]
+        return [text[start:end] for start, end in zip(bounds, bounds[1:], strict=False)]
+
+    def mark(self, text: str, mark: str) -> str:
+        """`text` with `mark` where `cut` would cut it: no control token can come out of it any more."""
+        return mark.join(self.cut(text))
 
     def interior(self, text: str) -> str | None:
         """A control token that has `text` inside, with something before and after it, if there is one."""
         return next((token for token in self._sorted if text in token[1:-1]), None) if text else None
 
-    def _open_ends(self, text: str) -> list[int]:
+    def _open_ends(self, text: str) -> set[int]:
         first = max(0, len(text) - self._longest + 1)
-        return [start + 1 for start in range(first, len(text)) if self._begins(text[start:])]
+        return {start + 1 for start in range(first, len(text)) if self._begins(text[start:])}
 
     def _begins(self, end: str) -> bool:
         place = bisect_left(self._sorted, end)

@@ -57,15 +57,6 @@ class GGUFVocabulary:
             raise ModelFileError(f"{KEY}scores holds {wrong!r}; every score must be a number")
         return [float(value) for value in values]
 
-    def blob(self, name: str) -> bytes:
-        """An array of bytes; empty when absent."""
-        if self._metadata.get(KEY + name) is None:
-            return b""
-        try:
-            return bytes(bytearray(int(value) & 0xFF for value in self._array(name)))
-        except (TypeError, ValueError) as error:
-            raise ModelFileError(f"{KEY}{name} is not an array of bytes: {error}") from error
-
     def text(self, name: str) -> str | None:
         """One string, None when absent."""
         value = self._metadata.get(KEY + name)

@@ -30,6 +30,7 @@ class Tokenizer:
         self._backend = parts.backend
         self._spell = byte_level_bytes if parts.spelling == "byte_level" else sentencepiece_bytes
         self._control_ids = frozenset(parts.control.values())
+        self._forbidden_ids = self._control_ids - parts.unknown_ids  # in plain text
         self._mode = Lock()  # held while the backend is set to read or not to read control tokens
         added = self._backend.get_added_tokens_decoder()
         self.vocab_size: int = max(self._backend.get_vocab_size(False), max(added, default=-1) + 1)
@@ -54,11 +55,8 @@ class Tokenizer:
         A control token spelled in `text` is plain text unless `parse_special`. Raises RequestError for text
         that is not valid Unicode.
         """
-        around = add_special_tokens and self._parts.prefix_ids is None
-        ids = self._encode(text, around, parse_special)
-        if add_special_tokens and not around:
-            ids = [*(self._parts.prefix_ids or ()), *ids, *(self._parts.suffix_ids or ())]
-        return ids
+        ids = self._encode(text, parse_special=True) if parse_special else self._encode_plain(text)
+        return [*self._parts.prefix_ids, *ids, *self._parts.suffix_ids] if add_special_tokens else ids
 
     def encode_marked(self, text: str, mark: str) -> list[int]:
         """Token ids of a rendered template in which `mark` breaks every control token that is not one.
@@ -71,7 +69,7 @@ class Tokenizer:
             if isinstance(part, int):
                 ids.append(part)
             else:
-                ids += self._encode_piece(part.replace(mark, ""), first=not ids)
+                ids += self._encode_plain(part.replace(mark, ""), first=not ids)
         return ids
 
     def decode(
@@ -121,22 +119,33 @@ class Tokenizer:
                 f"{self._parts.source}: the control tokens are prefixes of each other to an absurd depth"
             ) from None
 
-    def _encode(self, text: str, around: bool, parse_special: bool) -> list[int]:
+    def _encode_plain(self, text: str, *, first: bool = True) -> list[int]:
+        """Text in which nothing is a control token; `first` in a prompt, or after others.
+
+        Some vocabularies arrive at a control token without recognising it as one. Its spelling is then cut.
+        """
+        ids = self._encode_piece(text, first)
+        if self._forbidden_ids.isdisjoint(ids):
+            return ids
+        pieces = self.control_tokens.cut(text)
+        return [i for n, piece in enumerate(pieces) for i in self._encode_piece(piece, first and not n)]
+
+    def _encode_piece(self, text: str, first: bool) -> list[int]:
+        """A piece of a text; the backend would take each for the first one and put a space before it."""
+        if first or not self._parts.spaces_first_only or not text:
+            return self._encode(text, parse_special=False)
+        guard = self._encode(_GUARD, parse_special=False)
+        ids = self._encode(_GUARD + text, parse_special=False)
+        return ids[len(guard) :] if ids[: len(guard)] == guard else ids
+
+    def _encode(self, text: str, *, parse_special: bool) -> list[int]:
         try:
             with self._mode:
                 self._backend.encode_special_tokens = not parse_special
-                ids: list[int] = self._backend.encode(text, add_special_tokens=around).ids
+                ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
         except TypeError:  # what the backend makes of a lone surrogate
             raise RequestError(_why_not_text(text)) from None
         return ids
-
-    def _encode_piece(self, text: str, *, first: bool) -> list[int]:
-        """Plain text from the middle of a prompt: nothing that belongs to its beginning is added."""
-        if first or not self._parts.strips_leading_space or not text:
-            return self._encode(text, False, parse_special=False)
-        guard = self._encode(_GUARD, False, parse_special=False)
-        ids = self._encode(_GUARD + text, False, parse_special=False)
-        return ids[len(guard) :] if ids[: len(guard)] == guard else ids
 
 
 def _why_not_text(text: object) -> str:

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tokenizers import AddedToken, Regex, models, normalizers
+from tokenizers import AddedToken, models, normalizers
 from tokenizers import Tokenizer as Backend
-from tokenizers import pre_tokenizers as cut
 
 from redline.errors import ModelFileError, RedlineError, UnsupportedModel
-from redline.models.gguf_vocabulary import BYTE, CONTROL, KEY, UNKNOWN, USER_DEFINED, GGUFVocabulary
+from redline.models.gguf_vocabulary import CONTROL, KEY, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, GGUFVocabulary
 from redline.models.pre_tokenizers import pre_tokenizer
 from redline.models.token_bytes import SPACE
 from redline.models.tokenizer_parts import Spelling, TokenizerParts
@@ -46,7 +45,7 @@ def parts_from_gguf(metadata: Mapping[str, Any]) -> TokenizerParts:
     Raises ModelFileError when keys are missing or contradict each other, UnsupportedModel for a kind of
     vocabulary or a pre-tokenizer that Redline does not know.
     """
-    builders = {"gpt2": _byte_level, "llama": _sentencepiece, "t5": _unigram}
+    builders = {"gpt2": _byte_level, "llama": _sentencepiece}
     kind = metadata.get(KEY + "model")
     if kind is None:
         raise ModelFileError(f"{KEY}model is missing; the file has no tokenizer")
@@ -79,6 +78,7 @@ def _parts(vocabulary: GGUFVocabulary, built: _Built, chat_template: str | None)
         literal_ids=frozenset(literal),
         bos_token_id=bos,
         eos_token_ids=frozenset(end for end in ends if end is not None),
+        unknown_ids=frozenset(vocabulary.of_type(UNKNOWN).values()),
         prefix_ids=_around(vocabulary, "bos", built.adds_bos),
         suffix_ids=_around(vocabulary, "eos", default=False),
         chat_template=chat_template,
@@ -137,7 +137,8 @@ def _merges(vocabulary: GGUFVocabulary) -> list[tuple[str, str]]:
 
 def _sentencepiece(vocabulary: GGUFVocabulary) -> _Built:
     """SentencePiece's BPE: the pair that makes the piece of the highest score is merged; bytes stand in."""
-    merges = merges_by_score(vocabulary.ids, vocabulary.scores())
+    # Neither bytes nor control tokens come out of merging: text that spells "</s>" stays text.
+    merges = merges_by_score(vocabulary.of_type(NORMAL, UNUSED), vocabulary.scores())
     unknown = next(iter(vocabulary.of_type(UNKNOWN)), None)
     model = models.BPE(vocabulary.ids, merges, unk_token=unknown, fuse_unk=True, byte_fallback=True)
     backend = Backend(model)
@@ -160,18 +161,3 @@ def merges_by_score(ids: Mapping[str, int], scores: Sequence[float]) -> list[tup
         for at in range(len(piece) - 1, 0, -1)
         if piece[:at] in ids and piece[at:] in ids
     ]
-
-
-def _unigram(vocabulary: GGUFVocabulary) -> _Built:
-    """SentencePiece's Unigram: the cut into pieces of the highest total score."""
-    pieces = list(zip(vocabulary.tokens, vocabulary.scores(), strict=True))
-    unknown = next(iter(vocabulary.of_type(UNKNOWN).values()), None)
-    backend = Backend(models.Unigram(pieces, unknown, byte_fallback=bool(vocabulary.of_type(BYTE))))
-    charsmap = vocabulary.blob("precompiled_charsmap")
-    steps: list[Any] = [normalizers.Precompiled(charsmap)] if charsmap else []
-    if vocabulary.flag("remove_extra_whitespaces", default=False):
-        steps += [normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")]
-    backend.normalizer = normalizers.Sequence(steps)
-    prepends = vocabulary.flag("add_space_prefix", default=True)
-    backend.pre_tokenizer = cut.Metaspace(SPACE, prepend_scheme="always" if prepends else "never", split=True)
-    return _Built(backend, "sentencepiece", strips_leading_space=prepends)

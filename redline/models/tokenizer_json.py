@@ -28,15 +28,22 @@ def parts_from_dir(path: Path) -> TokenizerParts:
     settings = _read_json(path / "special_tokens_map.json") | _read_json(path / "tokenizer_config.json")
     tokens = {name: text for name in TOKEN_NAMES if (text := _token_text(settings.get(name)))}
     spelling, strips = _decoding(backend, file)
+    prefix_ids, suffix_ids = _around(backend)
     return TokenizerParts(
         backend=backend,
         source=str(file),
         spelling=spelling,
         strips_leading_space=strips,
+        spaces_first_only=any(
+            step.get("prepend_scheme") == "first" for step in _steps(backend.pre_tokenizer)
+        ),
         control={token.content: token_id for token_id, token in added.items() if token.special},
         literal_ids=frozenset(added),
         bos_token_id=backend.token_to_id(tokens["bos_token"]) if "bos_token" in tokens else None,
         eos_token_ids=_eos_token_ids(path, backend, tokens),
+        unknown_ids=_unknown_ids(backend, tokens),
+        prefix_ids=prefix_ids,
+        suffix_ids=suffix_ids,
         chat_template=_chat_template(path, settings),
         template_tokens=tokens,
     )
@@ -67,11 +74,23 @@ def _decoding(backend: Backend, file: Path) -> tuple[Spelling, bool]:
     )
 
 
+def _around(backend: Backend) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """What the post-processor puts before and after a prompt."""
+    bare, whole = (backend.encode("a", add_special_tokens=add).ids for add in (False, True))
+    at = next((at for at in range(len(whole) + 1) if whole[at : at + len(bare)] == bare), 0)
+    return tuple(whole[:at]), tuple(whole[at + len(bare) :])
+
+
+def _unknown_ids(backend: Backend, tokens: Mapping[str, str]) -> frozenset[int]:
+    names = {tokens.get("unk_token"), getattr(backend.model, "unk_token", None)} - {None}
+    return frozenset(at for name in names if name and (at := backend.token_to_id(name)) is not None)
+
+
 def _steps(component: Any) -> Iterator[dict[str, Any]]:
     if component is None:
         return
     state = json.loads(component.__getstate__())
-    yield from state.get("decoders", [state])
+    yield from state.get("decoders") or state.get("pretokenizers") or [state]
 
 
 def _strips(step: Mapping[str, Any]) -> bool:
