@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Self
 
 from redline.config.engine import EngineConfig
 from redline.config.sampling import SamplingParams
@@ -40,7 +41,7 @@ class LLM:
         self._engine = built.engine
         self._request_ids = itertools.count()
         self._collectors: dict[str, Collector] = {}
-        self._streams: dict[str, list[Delta]] = {}
+        self._streams: dict[str, deque[Delta]] = {}
 
     @property
     def max_context(self) -> int:
@@ -84,41 +85,32 @@ class LLM:
         self, messages: Messages | list[Messages], params: SamplingParams | list[SamplingParams] | None = None
     ) -> list[RequestOutput]:
         """Answer one conversation, or several at once, through the model's chat template."""
-        conversations = messages if messages and isinstance(messages[0], list) else [messages]
+        conversations: list[Any] = [messages]
+        if messages and isinstance(messages[0], list):
+            conversations = messages
         encoded = [self._engine.inputs.encode_chat(conversation) for conversation in conversations]
         return self._run(encoded, [None] * len(encoded), _params_for(params, len(encoded)))
 
-    def stream(self, prompt: Prompt | Messages, params: SamplingParams | None = None) -> Iterator[Delta]:
-        """Yield the answer to one prompt, or to one list of chat messages, as it is produced.
+    def stream(self, prompt: Prompt | Messages, params: SamplingParams | None = None) -> Stream:
+        """The answer to one prompt, or to one list of chat messages, as it is produced.
 
-        Closing the iterator aborts the request. Several streams may be read in turn; they share steps.
+        Several streams may be read in turn; they share steps. Closing or dropping one aborts its request.
+        Raises RequestError, CapacityError or QueueFull.
         """
         token_ids = self._encode(prompt)
         request_id = self._next_id()
         self._engine.add(request_id, token_ids, params or SamplingParams())
-        self._streams[request_id] = []
-        return self._read_stream(request_id)
+        pending = self._streams[request_id] = deque()
+        return Stream(pending, self._step, lambda: self._end_stream(request_id))
+
+    def _end_stream(self, request_id: str) -> None:
+        if self._streams.pop(request_id, None) is not None:
+            self._engine.abort(request_id)
 
     def _encode(self, prompt: Prompt | Messages) -> list[int]:
         if isinstance(prompt, list) and prompt and isinstance(prompt[0], dict):
-            return self._engine.inputs.encode_chat(prompt)  # type: ignore[arg-type]
+            return self._engine.inputs.encode_chat(prompt)
         return self._engine.inputs.encode_prompt(prompt)  # type: ignore[arg-type]
-
-    def _read_stream(self, request_id: str) -> Iterator[Delta]:
-        pending = self._streams[request_id]
-        try:
-            while True:
-                while not pending:
-                    self._step()
-                delta = pending.pop(0)
-                if delta.error is not None:
-                    raise delta.error
-                yield delta
-                if delta.last:
-                    return
-        finally:
-            del self._streams[request_id]
-            self._engine.abort(request_id)
 
     def _run(
         self, encoded: list[list[int]], texts: list[str | None], params: list[SamplingParams]
@@ -154,6 +146,40 @@ class LLM:
 
     def _next_id(self) -> str:
         return f"llm-{next(self._request_ids)}"
+
+
+class Stream:
+    """Iterator over the deltas of one running request."""
+
+    def __init__(self, pending: deque[Delta], step: Callable[[], None], end: Callable[[], None]) -> None:
+        self._pending = pending
+        self._step = step
+        self._end = end
+        self._done = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Delta:
+        """The next delta; runs steps until there is one. Raises what ended the request early."""
+        if self._done:
+            raise StopIteration
+        while not self._pending:
+            self._step()
+        delta = self._pending.popleft()
+        if delta.last:
+            self.close()
+        if delta.error is not None:
+            raise delta.error
+        return delta
+
+    def close(self) -> None:
+        """Abort the request if it still runs."""
+        self._done = True
+        self._end()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def _as_batch(prompts: Any) -> list[Prompt]:

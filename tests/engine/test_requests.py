@@ -138,10 +138,15 @@ def test_a_repeated_prompt_is_cached(llm):
     assert llm.generate(prompt, greedy(max_tokens=1))[0].metrics.num_cached_tokens >= 32
 
 
-def test_closing_a_stream_frees_everything(llm):
+@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize("how", ["close", "drop"])
+def test_leaving_a_stream_frees_everything(llm, begun, how):
     stream = llm.stream(PROMPT, greedy(max_tokens=100, ignore_eos=True))
-    next(stream)
-    stream.close()
+    if begun:
+        next(stream)
+    if how == "close":
+        stream.close()
+    del stream
     stats = llm.stats()
     assert (stats.running, stats.waiting, stats.kv_usage) == (0, 0, 0.0)
 
