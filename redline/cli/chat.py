@@ -92,7 +92,7 @@ class Conversation:
     def _answer(self) -> RequestMetrics | None:
         text, metrics = "", None
         stream = self._llm.stream([*self._system, *self.messages], self._params)
-        with _interruptible() as interrupted, contextlib.closing(stream):  # type: ignore[type-var]
+        with _interruptible() as interrupted, contextlib.closing(stream):
             for delta in stream:
                 text += delta.text
                 sys.stdout.write(printable(delta.text))
