@@ -30,7 +30,12 @@ GEMMA2_PATTERN, GEMMA3_PATTERN = 2, 6  # every n-th layer sees the whole context
 # The largest models scale scores by hidden_size / num_heads; GGUF files tell them by their depth only.
 GEMMA2_27B_LAYERS, GEMMA3_27B_LAYERS = 46, 62
 # What the published multimodal checkpoints leave out of text_config.
-MULTIMODAL_DEFAULTS = {"vocab_size": 262_208, "num_attention_heads": 8, "num_key_value_heads": 4}
+MULTIMODAL_DEFAULTS = {
+    "vocab_size": 262_208,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "max_position_embeddings": 131_072,
+}
 
 
 class SandwichBlock:

@@ -1,4 +1,5 @@
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,6 +50,22 @@ def test_a_tensor_reads_the_same_after_its_pages_were_dropped(tmp_path):
     for _ in range(2):
         np.testing.assert_array_equal(file.blocks(file.tensors["a"]).view("<f4"), array.ravel())
         file.drop_pages(file.tensors["a"])
+
+
+def file_backed_bytes():
+    """Memory of this process that files back, in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssFile"):
+            return int(line.split()[1]) * 1024
+    pytest.skip("this system does not count file-backed memory")
+
+
+def test_dropped_pages_leave_memory(tmp_path):
+    file = opened(tmp_path, gguf_bytes({}, {"a": np.ones((4096, 1024), np.float32)}))
+    assert file.blocks(file.tensors["a"]).max() > 0
+    held = file_backed_bytes()
+    file.drop_pages(file.tensors["a"])
+    assert held - file_backed_bytes() > 12 * 2**20
 
 
 def test_alignment_is_taken_from_the_file(tmp_path):
@@ -109,6 +126,10 @@ def wrong(changed, message, error=ModelFileError):
         wrong(
             OPEN + text("k") + struct.pack("<IIQQ", 9, 8, 2, 2**50) + bytes(99),
             "an element of k",
+        ),
+        wrong(
+            OPEN + text("k") + struct.pack("<IIQQ", 9, 8, 1, 100) + bytes(99),
+            "the last element of k",
         ),
         wrong(
             OPEN + text("k") + struct.pack("<IIQ", 9, 9, 1) + bytes(99),
