@@ -237,6 +237,7 @@ class Worker {
     const int64_t row = tokens.begin * group_, rows = (tokens.end - tokens.begin) * group_;
     score(row, rows, strip);
     for (int64_t r = row; r < row + rows; ++r) softmax(r, tile, strip, part);
+    fetch_ahead(kTile);
     multiply_add(rows, padded_, s_.scores + row * kTile + first, kTile, s_.values + first * padded_, padded_,
                  part.values + row * padded_, padded_, last - first);
   }
@@ -245,7 +246,7 @@ class Worker {
   void load_tile(int64_t tile, Range keys) {
     const T *key_rows[kTile], *value_rows[kTile];
     find(tile, keys, key_rows, value_rows);
-    if (rows_ <= kFewRows) prefetch(tile + kTile);
+    if (rows_ <= kFewRows) find_ahead(tile + kTile);
     for (int64_t j = keys.begin; j < keys.end; ++j) {
       float* to = s_.values + j * padded_;
       const T* from = value_rows[j];
@@ -256,6 +257,7 @@ class Worker {
     // Keys beside the wanted ones in their group of eight are masked later; any row will do for them.
     for (int64_t j = keys.begin / kLanes * kLanes; j < keys.end; j += kLanes) {
       const T* from[kLanes];
+      fetch_ahead(kLanes);
       for (int64_t i = 0; i < kLanes; ++i) from[i] = key_rows[max(keys.begin, min(j + i, keys.end - 1))];
       transpose_keys(from, s_.keys + j / kPanel * kPanel * padded_ + j % kPanel);
     }
@@ -276,18 +278,18 @@ class Worker {
     }
   }
 
-  // A decode waits for memory: ask for the next tile while working on this one.
-  void prefetch(int64_t tile) const {
-    const Range all = visible(item_.num_tokens - 1);
-    if (tile >= all.end) return;
-    const T *key_rows[kTile], *value_rows[kTile];
-    const Range keys = {0, min(kTile, all.end - tile)};
-    find(tile, keys, key_rows, value_rows);
-    for (int64_t j = 0; j < keys.end; ++j)
-      for (int64_t d = 0; d < dim_; d += 64 / sizeof(T)) {
-        __builtin_prefetch(key_rows[j] + d);
-        __builtin_prefetch(value_rows[j] + d);
-      }
+  // A decode waits for memory, so the next tile is asked for while this one is worked on; a little at a
+  // time, because a core keeps only some twenty requests in flight.
+  void find_ahead(int64_t tile) {
+    const Range keys = {0, max(0, min(kTile, visible(item_.num_tokens - 1).end - tile))};
+    find(tile, keys, ahead_, ahead_ + keys.end);
+    next_ahead_ = 0;
+    end_ahead_ = 2 * keys.end;
+  }
+
+  void fetch_ahead(int64_t rows) {
+    for (const int64_t end = min(end_ahead_, next_ahead_ + rows); next_ahead_ < end; ++next_ahead_)
+      for (int64_t d = 0; d < dim_; d += 64 / sizeof(T)) __builtin_prefetch(ahead_[next_ahead_] + d, 0, 2);
   }
 
   void transpose_keys(const T* const* from, float* panel) const {
@@ -310,6 +312,7 @@ class Worker {
       std::memset(s_.scores + r * kTile + strip.begin, 0, (strip.end - strip.begin) * sizeof(float));
     for (int64_t j = strip.begin; j < strip.end;) {
       const int64_t end = min(strip.end, (j / kPanel + 1) * kPanel);
+      fetch_ahead(kTile / 4);
       multiply_add(rows, end - j, s_.queries + row * dim_, dim_, s_.keys + j / kPanel * kPanel * padded_ + j % kPanel,
                    kPanel, s_.scores + row * kTile + j, kTile, dim_);
       j = end;
@@ -379,6 +382,8 @@ class Worker {
   const Item& item_;
   Scratch& s_;
   const int64_t dim_, padded_, group_, rows_;
+  const T* ahead_[2 * kTile];
+  int64_t next_ahead_ = 0, end_ahead_ = 0;
 };
 
 Scratch& scratch() {
