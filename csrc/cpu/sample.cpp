@@ -1,4 +1,5 @@
 #include <cmath>
+#include <cstring>
 
 #include "cpu/declare.h"
 #include "cpu/select.h"
@@ -11,7 +12,7 @@ namespace {
 // The unnormalised probabilities of one row and the ids that survived the filters so far.
 struct Candidates {
   std::vector<float> weight;   // e^((logit - highest) / temperature), by id
-  std::vector<int32_t> ids;    // most likely first, when `filtered`; else all ids stand
+  std::vector<int32_t> ids;    // most likely first, when `filtered`; else all of weight above 0 stand
   bool filtered = false;
 };
 
@@ -36,32 +37,62 @@ double mass(const std::vector<float>& weight, const std::vector<int32_t>& ids) {
   return total;
 }
 
-// The first ids whose mass reaches top_p of the total; all of them when rounding keeps it from that.
-size_t nucleus(const std::vector<float>& weight, const std::vector<int32_t>& ids, double enough) {
-  double sum = 0.0;
-  for (size_t i = 0; i < ids.size(); ++i) {
-    sum += weight[ids[i]];
-    if (sum >= enough) return i + 1;
+// Where the nucleus ends: it holds the weights above `weight`, and those equal to it up to id `last`.
+struct Cut {
+  float weight;
+  int64_t last;
+};
+
+// Descends the digits of the weights from the high bits down, as a radix sort would but into one bucket only:
+// the one in which the mass, summed from the heaviest bucket on, reaches `enough`.
+Cut nucleus(const std::vector<float>& weight, double enough) {
+  struct Digit {
+    int shift, width;
+  };
+  double above = 0.0;
+  uint64_t prefix = 0;
+  for (const Digit digit : {Digit{20, 12}, Digit{9, 11}, Digit{0, 9}}) {
+    double mass[4096] = {};
+    for (float w : weight) {
+      uint32_t bits;
+      std::memcpy(&bits, &w, 4);
+      if (static_cast<uint64_t>(bits) >> (digit.shift + digit.width) != prefix) continue;
+      mass[bits >> digit.shift & ((1u << digit.width) - 1)] += w;
+    }
+    int bucket = -1;  // ends as the lightest that is not empty when rounding keeps the sum from `enough`
+    for (int d = (1 << digit.width) - 1; d >= 0; --d) {
+      if (mass[d] == 0.0) continue;
+      if (bucket >= 0) above += mass[bucket];
+      bucket = d;
+      if (above + mass[d] >= enough) break;
+    }
+    prefix = prefix << digit.width | static_cast<uint64_t>(bucket);
   }
-  return ids.size() + 1;
+  const uint32_t bits = static_cast<uint32_t>(prefix);
+  Cut cut{0.0f, -1};
+  std::memcpy(&cut.weight, &bits, 4);
+  for (size_t i = 0; i < weight.size(); ++i) {
+    if (weight[i] != cut.weight) continue;
+    cut.last = static_cast<int64_t>(i);
+    above += weight[i];
+    if (above >= enough) break;
+  }
+  return cut;
 }
 
-void keep_top_p(const float* x, int64_t n, float top_p, Candidates& c) {
+void keep_top_p(float top_p, Candidates& c) {
   if (c.filtered) {
     const double enough = top_p * mass(c.weight, c.ids);
-    c.ids.resize(std::min(c.ids.size(), nucleus(c.weight, c.ids, enough)));
+    double sum = 0.0;
+    size_t size = 0;
+    while (size < c.ids.size() && (size == 0 || sum < enough)) sum += c.weight[c.ids[size++]];
+    c.ids.resize(size);
     return;
   }
-  // The nucleus is mostly small: look for it among the 64 most likely, then 512, then 4,096 ...
-  const double enough = top_p * mass(c.weight);
-  c.filtered = true;
-  for (int64_t k = 64;; k *= 8) {
-    largest(x, n, std::min(k, n), c.ids);
-    const size_t size = nucleus(c.weight, c.ids, enough);
-    if (size > c.ids.size() && k < n) continue;
-    c.ids.resize(std::min(c.ids.size(), size));
-    return;
-  }
+  const Cut cut = nucleus(c.weight, top_p * mass(c.weight));
+  for (size_t i = 0; i < c.weight.size(); ++i)
+    if (c.weight[i] < cut.weight || (c.weight[i] == cut.weight && static_cast<int64_t>(i) > cut.last))
+      c.weight[i] = 0.0f;
 }
 
 void keep_min_p(float min_p, Candidates& c) {
@@ -102,7 +133,7 @@ int32_t sample_row(const float* x, int64_t n, float temperature, int32_t top_k, 
     largest(x, n, top_k, c.ids);
     c.filtered = true;
   }
-  if (top_p < 1.0f) keep_top_p(x, n, top_p, c);
+  if (top_p < 1.0f) keep_top_p(top_p, c);
   if (min_p > 0.0f) keep_min_p(min_p, c);
   return draw(c, uniform);
 }
