@@ -60,8 +60,8 @@ class BlockTables:
             seq.block_table.append(self._pool.allocate())
         return copy
 
-    def fork(self, parent: Sequence, child: Sequence, *, partial: bool) -> None:
-        """Let a child start on the blocks of its parent, as far as their tokens agree.
+    def fork(self, parent: Sequence, child: Sequence, *, partial: bool) -> bool:
+        """Let a child start on the blocks of its parent, as far as their tokens agree. False: not at all.
 
         `partial`: share a last block that is not full too; it must not be filled by a step in progress. Where
         the tokens end within a full block, the prefix index may own it, and the child computes its part anew.
@@ -74,6 +74,7 @@ class BlockTables:
         child.num_computed_tokens = shared
         for block in child.block_table:
             self._pool.share(block)
+        return shared > 0
 
     def register(self, seq: Sequence, start: int) -> None:
         """Give the blocks that were filled by computing from position `start` on to the prefix index."""

@@ -67,9 +67,8 @@ class Scheduler:
         self._preemption = RecomputePreemption(self._tables, self._waiting, self._running)
         self._sequences: dict[int, Sequence] = {}
         self._open_plan: Plan | None = None  # scheduled and not updated yet
-        self._refused: tuple[Sequence, int] | None = (
-            None  # the first to wait, and releases before its refusal
-        )
+        # The first to wait, if it did not fit, and the releases before it was refused.
+        self._refused: tuple[Sequence, int] | None = None
 
     @property
     def has_work(self) -> bool:
@@ -110,16 +109,16 @@ class Scheduler:
         """Add a sequence that starts with tokens of `parent` and shares the blocks that hold them.
 
         The child may have output tokens already, as after sampling several tokens from one row of logits.
-        With no place free in the batch, or a parent that is not running, it waits like any other and finds
-        in the prefix index what it can. Raises CapacityError like add().
+        With no place free in the batch, or no computed tokens to share, it waits like any other and finds in
+        the prefix index what it can. Raises CapacityError like add().
         """
         assert parent.salt == child.salt, f"{parent.salt = } {child.salt = }"
         self.add(child)
         if parent.status is not Status.RUNNING or len(self._running) >= self.config.max_batch:
             return
         # The step in progress may fill the parent's last block, and then the prefix index will own it.
-        self._tables.fork(parent, child, partial=self._open_plan is None)
-        self._start(child)
+        if self._tables.fork(parent, child, partial=self._open_plan is None):
+            self._start(child)
 
     def abort(self, seq_id: int) -> None:
         """End a sequence now with reason "abort". Ids that are not here are ignored: it may have finished."""
@@ -142,11 +141,9 @@ class Scheduler:
         copies and writes left in their blocks is unknown.
         """
         self._abandon_open_plan()
-        num_preemptions = self.num_preemptions
         builder = PlanBuilder(step_budget(self.config.token_budget, self.config.max_context))
         self._continue_running(builder)
-        if self.num_preemptions == num_preemptions:
-            self._admit_waiting(builder)
+        self._admit_waiting(builder)
         plan = builder.build()
         assert plan.items or not self._sequences, f"{self.num_waiting = } {self.num_running = }: no progress"
         self._open_plan = plan
@@ -166,9 +163,7 @@ class Scheduler:
             assert seq.num_computed_tokens == start, f"{seq} moved since it was planned at {start = }"
             seq.num_computed_tokens = start + num_tokens
             if samples:
-                assert seq.num_tokens < seq.max_num_tokens, (
-                    f"{seq} should be finished: {seq.max_num_tokens = }"
-                )
+                assert seq.num_tokens < seq.max_num_tokens, f"{seq} should be finished"
                 seq.output_token_ids.append(new_tokens[seq.seq_id])
             self._tables.register(seq, start)
 
@@ -177,9 +172,8 @@ class Scheduler:
         self.pool.check_integrity()
         self.prefix.check_integrity()
         members = [*self._waiting, *self._running]
-        assert {seq.seq_id: seq for seq in members} == self._sequences and len(members) == len(
-            self._sequences
-        )
+        assert len(members) == len(self._sequences), f"{members = } {self._sequences = }"
+        assert {seq.seq_id: seq for seq in members} == self._sequences, f"{members = } {self._sequences = }"
         assert len(self._running) <= self.config.max_batch, f"{self.num_running = }"
         owners = Counter(block for block in range(self.pool.num_blocks) if self.pool.is_kept(block))
         for seq in self._waiting:

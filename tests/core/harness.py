@@ -41,9 +41,11 @@ class Harness:
         self._uncertain: set[int] = set()  # in a failed step, whose copies were not made
         self._ids = count()
 
-    def new(self, prompt: list[int], max_tokens: int | None = 8, seed: int = 0, salt: str = "") -> Sequence:
+    def new(
+        self, prompt: list[int], max_tokens: int | None = 8, seed: int = 0, salt: str = "", priority: int = 0
+    ) -> Sequence:
         params = SamplingParams(max_tokens=max_tokens, seed=seed)
-        return Sequence(next(self._ids), prompt, params, self.now_s, salt=salt)
+        return Sequence(next(self._ids), prompt, params, self.now_s, salt=salt, priority=priority)
 
     def add(
         self,
@@ -52,9 +54,10 @@ class Harness:
         *,
         seed: int = 0,
         salt: str = "",
+        priority: int = 0,
         stop_after: int | None = None,
     ) -> Sequence:
-        seq = self.new(prompt, max_tokens, seed, salt)
+        seq = self.new(prompt, max_tokens, seed, salt, priority)
         self.scheduler.add(seq)
         self._remember(seq, stop_after)
         return seq
@@ -62,7 +65,9 @@ class Harness:
     def fork(self, parent: Sequence, *, num_outputs: int | None = None, seed: int = 1) -> Sequence:
         """Fork with the parent's first `num_outputs` outputs (all), and go on with another seed."""
         num_outputs = len(parent.output_token_ids) if num_outputs is None else num_outputs
-        child = self.new(parent.prompt_token_ids, parent.params.max_tokens, seed, parent.salt)
+        child = self.new(
+            parent.prompt_token_ids, parent.params.max_tokens, seed, parent.salt, parent.priority
+        )
         child.output_token_ids.extend(parent.output_token_ids[:num_outputs])
         self.scheduler.fork(parent, child)
         self._num_forced[child.seq_id] = num_outputs
@@ -147,6 +152,9 @@ class Harness:
             assert samples or config.token_budget is not None, f"{seq} was cut without a budget"
             for block in seq.block_table[start // config.block_size :]:
                 assert self.pool.refcount(block) == 1, f"{seq} writes to shared {block = }"
+        targets = [target for _, target in plan.copies]
+        assert set(targets) <= {block for item in plan.items for block in item.seq.block_table}
+        assert len(set(targets)) == len(targets)
         self._check_decodes_first(planned)
 
     def _check_decodes_first(self, planned: dict[int, object]) -> None:

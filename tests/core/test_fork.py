@@ -92,6 +92,17 @@ def test_a_child_of_a_finished_parent_starts_from_the_index():
     harness.check_outputs()
 
 
+def test_a_child_of_a_parent_that_computed_nothing_waits():
+    harness = Harness(block_size=4)
+    parent = harness.add([1] * 9, max_tokens=2)
+    children = []
+    harness.step(lambda: children.append(harness.fork(parent)))
+    assert children[0].status is Status.WAITING
+    harness.run()
+    assert children[0].num_cached_tokens == 8
+    harness.check_outputs()
+
+
 def test_a_fork_during_a_step_leaves_out_the_block_being_filled():
     harness, parent, _ = forked(10, num_children=0)
     children = []

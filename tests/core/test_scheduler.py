@@ -50,10 +50,7 @@ def test_admission_is_first_come_first_served():
 def test_lower_priority_numbers_go_first():
     harness = Harness(max_batch=1)
     for priority in (2, 0, 1, 0):
-        seq = harness.new([1], max_tokens=1)
-        seq.priority = priority
-        harness.scheduler.add(seq)
-        harness._remember(seq, None)
+        harness.add([1], max_tokens=1, priority=priority)
     harness.run()
     assert [item.seq.seq_id for plan in harness.plans for item in plan.items] == [1, 3, 2, 0]
 
@@ -96,6 +93,44 @@ def test_salts_keep_prompts_apart():
     harness.run()
     assert (other.num_cached_tokens, same.num_cached_tokens) == (0, 8)
     harness.check_outputs()
+
+
+def test_what_a_sequence_used_until_its_end_is_evicted_last():
+    harness = Harness(num_blocks=20, block_size=4, max_context=80)
+    long = harness.add([1] * 9, max_tokens=30)
+    harness.step()
+    harness.add([2] * 9, max_tokens=1)
+    while not long.finish_reason:
+        harness.step()
+    harness.prefix.evict(harness.pool.num_reclaimable - 2)
+    assert len(harness.prefix.match([1] * 9)) == 2 and not harness.prefix.match([2] * 9)
+
+
+def test_a_sequence_that_does_not_fit_is_looked_up_again_only_after_a_release(monkeypatch):
+    harness = Harness(num_blocks=8, block_size=4)
+    first = harness.add([1] * 13, max_tokens=9)
+    harness.add([2] * 16, max_tokens=2)
+    lookups = []
+    match = harness.prefix.match
+    monkeypatch.setattr(harness.prefix, "match", lambda *args: lookups.append(args) or match(*args))
+    while not first.finish_reason:
+        harness.step()
+    assert len(lookups) == 2
+    harness.run()
+    assert len(lookups) == 3
+
+
+def test_a_spare_block_per_running_sequence_keeps_a_newcomer_from_being_preempted_at_once():
+    harness = Harness(num_blocks=6, block_size=4)
+    first = harness.add([1] * 8, max_tokens=4)
+    harness.step()
+    # 3 of 6 blocks will be left, the first takes one of them in the next step.
+    newcomer = harness.add([2] * 13, max_tokens=4)
+    while not first.finish_reason:
+        harness.step()
+        assert newcomer.status is Status.WAITING
+    harness.run()
+    assert harness.scheduler.num_preemptions == 0
 
 
 def test_memory_that_only_the_index_uses_is_given_to_new_sequences():

@@ -49,13 +49,14 @@ class SchedulerMachine(RuleBasedStateMachine):
         max_tokens=st.none() | st.integers(1, 20),
         seed=st.integers(0, 1),
         salt=salts,
+        priority=st.sampled_from([0, 0, 1]),
         stop_after=st.none() | st.integers(1, 9),
         later_s=st.sampled_from([0.0, 1.0]),
     )
-    def add(self, prompt, max_tokens, seed, salt, stop_after, later_s):
+    def add(self, prompt, max_tokens, later_s, **options):
         self.harness.now_s += later_s
         try:
-            self.harness.add(prompt, max_tokens, seed=seed, salt=salt, stop_after=stop_after)
+            self.harness.add(prompt, max_tokens, **options)
         except CapacityError:
             config, pool = self.harness.scheduler.config, self.harness.pool
             most = min(config.max_context, pool.num_blocks * pool.block_size)
@@ -65,7 +66,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def add_a_longer_version(self, data, num_added):
         if self.harness.seqs:
             seq = data.draw(st.sampled_from(self.harness.seqs))
-            self.add(seq.token_ids + [0] * num_added, 4, 0, seq.salt, None, 1.0)
+            self.add(seq.token_ids + [0] * num_added, max_tokens=4, later_s=1.0, salt=seq.salt)
 
     @rule(num_steps=st.integers(1, 6))
     def step(self, num_steps):
@@ -112,10 +113,10 @@ class SchedulerMachine(RuleBasedStateMachine):
 
 
 TestSchedulerMachine = SchedulerMachine.TestCase
-TestSchedulerMachine.settings = settings(max_examples=250, stateful_step_count=50, **REPEATABLE)
+TestSchedulerMachine.settings = settings(max_examples=200, stateful_step_count=50, **REPEATABLE)
 
 
-@settings(max_examples=150, **REPEATABLE)
+@settings(max_examples=100, **REPEATABLE)
 @given(config=busy_configs, random=st.randoms(use_true_random=True))
 def test_long_random_traffic(config, random):
     harness = Harness(**config)
@@ -134,7 +135,8 @@ def _arrive(harness, random):
     start = random.choice(harness.seqs).token_ids[: random.randrange(16)] if harness.seqs else []
     prompt = start + random.choices([0, 1], k=random.randrange(1, 12))
     try:
-        harness.add(prompt, random.randrange(1, 24), seed=random.randrange(2), salt=random.choice("aab"))
+        options = {"salt": random.choice("aab"), "priority": random.choice([0, 0, 0, 1])}
+        harness.add(prompt, random.randrange(1, 24), seed=random.randrange(2), **options)
     except CapacityError:
         return
 
