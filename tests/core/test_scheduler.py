@@ -96,13 +96,13 @@ def test_salts_keep_prompts_apart():
 
 
 def test_what_a_sequence_used_until_its_end_is_evicted_last():
-    harness = Harness(num_blocks=20, block_size=4, max_context=80)
-    long = harness.add([1] * 9, max_tokens=30)
+    harness = Harness(block_size=4)
+    first = harness.add([1] * 9, max_tokens=3)
     harness.step()
-    harness.add([2] * 9, max_tokens=1)
-    while not long.finish_reason:
-        harness.step()
-    harness.prefix.evict(harness.pool.num_reclaimable - 2)
+    second = harness.add([2] * 9, max_tokens=1)
+    harness.run()
+    assert harness.plans[-1].items[0].seq is first and second.finish_reason
+    harness.prefix.evict(2)
     assert len(harness.prefix.match([1] * 9)) == 2 and not harness.prefix.match([2] * 9)
 
 
