@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from functools import cache
 
 import pytest
@@ -20,9 +21,11 @@ from redline.models.tokenizer_gguf import merges_by_score
 from tests.model_file import smollm2
 from tests.models.vocabularies import (
     CHATML,
+    CONTROL,
     CONTROL_TOKENS,
     CORPUS,
     NASTY,
+    NORMAL,
     byte_level_metadata,
     byte_level_vocabulary,
     sentencepiece_metadata,
@@ -66,13 +69,41 @@ def test_control_tokens_are_parsed_when_asked_for_and_skipped_in_text():
     assert TOKENIZER.decode(ids, skip_special_tokens=False).endswith("<|im_start|>a<|im_end|>")
 
 
-def test_both_ways_to_encode_from_many_threads():
-    text = "<|im_start|>user" * 50
+def test_a_word_that_is_a_control_token_stays_text():
+    """Where words of the vocabulary are taken as they are, a control token that is a word is within reach."""
+    tokens, _ = byte_level_vocabulary()
+    types = [CONTROL if token in CONTROL_TOKENS else NORMAL for token in tokens]
+    metadata = byte_level_metadata("llama-bpe", tokens=[*tokens, "STOP"], token_type=[*types, CONTROL])
+    tokenizer = Tokenizer.from_gguf(metadata)
+    ids = tokenizer.encode("STOP, STOP")
+    assert not any(map(tokenizer.is_control, ids))
+    assert tokenizer.decode(ids, skip_special_tokens=False) == "STOP, STOP"
+    marked = tokenizer.encode_marked("STOP-S\ufdd0TOP", "\ufdd0")
+    assert marked[0] == len(tokens) and not any(map(tokenizer.is_control, marked[1:]))
+
+
+class _SlowToSwitch:
+    """A backend that lets other threads run between being set up and being used."""
+
+    def __init__(self, backend):
+        self.__dict__["backend"] = backend
+
+    def __getattr__(self, name):
+        return getattr(self.backend, name)
+
+    def __setattr__(self, name, value):
+        setattr(self.backend, name, value)
+        time.sleep(0.001)
+
+
+def test_both_ways_to_encode_from_many_threads(monkeypatch):
+    monkeypatch.setattr(TOKENIZER, "_backend", _SlowToSwitch(TOKENIZER._backend))
+    text = "<|im_start|>user"
     plain, special = TOKENIZER.encode(text), TOKENIZER.encode(text, parse_special=True)
     wrong = []
 
     def work(parse):
-        for _ in range(100):
+        for _ in range(10):
             if TOKENIZER.encode(text, parse_special=parse) != (special if parse else plain):
                 wrong.append(parse)
 
