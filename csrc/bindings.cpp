@@ -70,13 +70,13 @@ void bind_weights(nb::module_& m) {
           "__init__",
           [](PackedInt* self, Dense<const uint8_t, 1> codes, Dense<const uint8_t, 1> scales,
              std::optional<Dense<const uint8_t, 1>> mins, bool half_scales, int32_t offset, int32_t group,
-             int64_t outputs, int64_t inputs) {
+             int32_t planes, int64_t outputs, int64_t inputs) {
             new (self) PackedInt{codes, scales, mins,
                                  {codes.data(), scales.data(), mins ? mins->data() : nullptr, half_scales, offset,
-                                  group, outputs, inputs}};
+                                  group, planes, outputs, inputs}};
           },
           fixed("codes"), fixed("scales"), nb::arg("mins").noconvert().none(), nb::arg("half_scales"),
-          nb::arg("offset"), nb::arg("group"), nb::arg("outputs"), nb::arg("inputs"));
+          nb::arg("offset"), nb::arg("group"), nb::arg("planes"), nb::arg("outputs"), nb::arg("inputs"));
 
   using X = Strided<const float, 2>;
   using Y = Dense<float, 2>;

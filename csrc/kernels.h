@@ -30,6 +30,7 @@ struct IntMatrix {
   bool half_scales;  // scales and mins are f16, else f32
   int32_t offset;
   int32_t group;
+  int32_t planes;  // activations are quantised to 8 (1) or 16 bits (2)
   int64_t outputs, inputs;
 };
 

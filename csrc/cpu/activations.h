@@ -1,7 +1,9 @@
 // Activations of the integer matmuls: each row is quantised per group of kGroup inputs to
-//   code = nearest_even(x * (127 / amax)),  x ~ code * scale,  scale = amax / 127
-// in float32, so that the products with integer weights can be summed exactly. A group whose amax is not
-// finite gets codes 0 and that scale, which makes the row NaN; one below kSmallest is zero.
+//   code = nearest_even(x * (most / amax)),  x ~ code * scale,  scale = amax / most
+// in float32, so that the products with integer weights can be summed exactly. `most` is 127 in one plane of
+// 8 bits. In two planes it is 127 * 256: code = 256 * high + low, both of 8 bits, and the sum of products is
+// 256 * (sum with high) + (sum with low), still exact in 32 bits. A group whose amax is not finite gets
+// codes 0 and that scale, which makes the row NaN; one below kSmallest is zero.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -23,7 +25,7 @@ constexpr float kLargest = 3.402823466e38f;
 
 // Rows of quantised activations; everything the inner loops need, worked out once per call.
 struct Activations {
-  int8_t* codes;         // [row][groups * kGroup]
+  int8_t* codes;         // [row][groups][planes][kGroup], the high plane first
   float* scales;         // [row][groups]
   float* scaled_sums;    // [row][groups]: scale * sum of codes, what a weight's min is multiplied by
   int32_t* corrections;  // [row][groups * kGroup / weight group]: -offset * sum of codes
@@ -56,15 +58,27 @@ inline float group_amax(const GroupValues& x) {
   return from_bits(static_cast<uint32_t>(_mm_cvtsi128_si32(half)));
 }
 
-inline void round_group(const GroupValues& x, float inverse, int8_t* codes) {
-  __m256i rounded[4];
-  for (int i = 0; i < 4; ++i)
-    rounded[i] = _mm256_cvtps_epi32(_mm256_mul_ps(x.v[i], _mm256_set1_ps(inverse)));
-  const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(rounded[0], rounded[1]),
-                                           _mm256_packs_epi32(rounded[2], rounded[3]));
+inline void store_bytes(const __m256i (&values)[4], int8_t* codes) {
+  const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(values[0], values[1]),
+                                           _mm256_packs_epi32(values[2], values[3]));
   // The packs work within halves of 128 bits; this puts the quads back into their order.
   const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes), _mm256_permutevar8x32_epi32(bytes, order));
+}
+
+inline void round_group(const GroupValues& x, float inverse, int planes, int8_t* codes) {
+  __m256i rounded[4], low[4];
+  for (int i = 0; i < 4; ++i)
+    rounded[i] = _mm256_cvtps_epi32(_mm256_mul_ps(x.v[i], _mm256_set1_ps(inverse)));
+  if (planes == 2) {
+    for (int i = 0; i < 4; ++i) {
+      const __m256i high = _mm256_srai_epi32(_mm256_add_epi32(rounded[i], _mm256_set1_epi32(128)), 8);
+      low[i] = _mm256_sub_epi32(rounded[i], _mm256_slli_epi32(high, 8));
+      rounded[i] = high;
+    }
+    store_bytes(low, codes + kGroup);
+  }
+  store_bytes(rounded, codes);
 }
 
 // The sums of the first and the last 16 codes.
@@ -100,8 +114,13 @@ inline float group_amax(const GroupValues& x) {
   return from_bits(most);
 }
 
-inline void round_group(const GroupValues& x, float inverse, int8_t* codes) {
-  for (int64_t i = 0; i < kGroup; ++i) codes[i] = static_cast<int8_t>(std::lrintf(x.v[i] * inverse));
+inline void round_group(const GroupValues& x, float inverse, int planes, int8_t* codes) {
+  for (int64_t i = 0; i < kGroup; ++i) {
+    const int32_t code = static_cast<int32_t>(std::lrintf(x.v[i] * inverse));
+    const int32_t high = planes == 2 ? (code + 128) >> 8 : code;
+    codes[i] = static_cast<int8_t>(high);
+    if (planes == 2) codes[kGroup + i] = static_cast<int8_t>(code - 256 * high);
+  }
 }
 
 inline void sum_codes(const int8_t* codes, int32_t* first, int32_t* last) {
@@ -114,25 +133,33 @@ inline void sum_codes(const int8_t* codes, int32_t* first, int32_t* last) {
 #endif
 
 // Returns the scale.
-inline float quantise_group(const float* x, int64_t count, int8_t* codes) {
+inline float quantise_group(const float* x, int64_t count, int planes, int8_t* codes) {
   const GroupValues values = load_group(x, count);
-  const float amax = group_amax(values);
+  const float amax = group_amax(values), most = planes == 2 ? 127.0f * 256.0f : 127.0f;
   if (amax >= kSmallest && amax <= kLargest) {
-    round_group(values, 127.0f / amax, codes);
-    return amax / 127.0f;
+    round_group(values, most / amax, planes, codes);
+    return amax / most;
   }
-  std::memset(codes, 0, kGroup);
+  std::memset(codes, 0, kGroup * planes);
   return amax < kSmallest ? 0.0f : amax;
 }
 
 inline void quantise_row(const float* x, const IntMatrix& w, const Activations& a, int64_t row) {
-  int8_t* codes = a.codes + row * a.groups * kGroup;
+  const int64_t cell = kGroup * w.planes;
+  int8_t* codes = a.codes + row * a.groups * cell;
   const int64_t parts = kGroup / w.group;
   int32_t* corrections = a.corrections + row * a.groups * parts;
-  for (int64_t g = 0; g < a.groups; ++g, codes += kGroup) {
-    const float scale = quantise_group(x + g * kGroup, std::min(kGroup, w.inputs - g * kGroup), codes);
+  for (int64_t g = 0; g < a.groups; ++g, codes += cell) {
+    const int64_t count = std::min(kGroup, w.inputs - g * kGroup);
+    const float scale = quantise_group(x + g * kGroup, count, w.planes, codes);
     int32_t first, last;
     sum_codes(codes, &first, &last);
+    if (w.planes == 2) {
+      int32_t low_first, low_last;
+      sum_codes(codes + kGroup, &low_first, &low_last);
+      first = 256 * first + low_first;
+      last = 256 * last + low_last;
+    }
     a.scales[row * a.groups + g] = scale;
     a.scaled_sums[row * a.groups + g] = scale * static_cast<float>(first + last);
     if (parts == 1) {
@@ -157,11 +184,11 @@ inline uint8_t* scratch(int64_t bytes) {
 
 inline Activations quantise_rows(const float* x, int64_t x_stride, int64_t rows, const IntMatrix& w) {
   const int64_t groups = ceil_div(w.inputs, kGroup), cells = rows * groups;
-  uint8_t* memory = scratch(cells * (kGroup + 4 + 4 + 8));
+  uint8_t* memory = scratch(cells * (kGroup * w.planes + 4 + 4 + 8));
   Activations a;
   a.groups = groups;
   a.codes = reinterpret_cast<int8_t*>(memory);
-  a.scales = reinterpret_cast<float*>(memory + cells * kGroup);
+  a.scales = reinterpret_cast<float*>(memory + cells * kGroup * w.planes);
   a.scaled_sums = a.scales + cells;
   a.corrections = reinterpret_cast<int32_t*>(a.scaled_sums + cells);
   const int64_t grain = 1 + 16384 / w.inputs;  // fewer rows are not worth a second thread

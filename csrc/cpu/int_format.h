@@ -8,8 +8,9 @@ namespace redline {
 namespace REDLINE_ISA {
 namespace {
 
-template <int kBits_, bool kMins_, typename Scale_, int kScaleGroup_ = 32>
+template <int kBits_, bool kMins_, typename Scale_, int kScaleGroup_ = 32, int kPlanes_ = 1>
 struct Format {
+  static constexpr int kPlanes = kPlanes_;
   static constexpr int kBits = kBits_;
   static constexpr bool kMins = kMins_;
   using Scale = Scale_;

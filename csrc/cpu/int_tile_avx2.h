@@ -86,7 +86,7 @@ inline void sum_group(const uint8_t* cell, const int8_t* x, int64_t x_stride, in
 template <typename F, int kRows, int kHalves>
 void multiply_halves(const Tile& t, int first) {
   using Scale = typename F::Scale;
-  const int64_t groups = t.a.groups, scale_groups = groups * F::kParts, x_stride = groups * kGroup;
+  const int64_t groups = t.a.groups, scale_groups = groups * F::kParts, x_stride = groups * kGroup * F::kPlanes;
   const int64_t scales_at = t.block * scale_groups * kBlock + 8 * first;
   const Scale* scales = static_cast<const Scale*>(t.w.scales) + scales_at;
   const Scale* mins = F::kMins ? static_cast<const Scale*>(t.w.mins) + scales_at : nullptr;
@@ -98,11 +98,18 @@ void multiply_halves(const Tile& t, int first) {
   __m256 acc[kHalves][kRows];
   for (int h = 0; h < kHalves; ++h)
     for (int r = 0; r < kRows; ++r) acc[h][r] = _mm256_setzero_ps();
-  for (int64_t g = 0; g < groups; ++g, cell += kCellBytes<F::kBits>, x += kGroup)
+  for (int64_t g = 0; g < groups; ++g, cell += kCellBytes<F::kBits>, x += kGroup * F::kPlanes)
     for (int part = 0; part < F::kParts; ++part, scales += kBlock, mins += F::kMins ? kBlock : 0) {
       if (kRows <= kFewRows && first == 0) prefetch(cell, kCellBytes<F::kBits>);
       __m256i sums[kHalves][kRows];
       sum_group<F, kRows, kHalves>(cell, x, x_stride, part, sums);
+      if constexpr (F::kPlanes == 2) {
+        __m256i low[kHalves][kRows];
+        sum_group<F, kRows, kHalves>(cell, x + kGroup, x_stride, part, low);
+        for (int h = 0; h < kHalves; ++h)
+          for (int r = 0; r < kRows; ++r)
+            sums[h][r] = _mm256_add_epi32(_mm256_slli_epi32(sums[h][r], 8), low[h][r]);
+      }
       for (int h = 0; h < kHalves; ++h) {
         const __m256 scale = load_eight(scales + 8 * h);
         const __m256 min = F::kMins ? load_eight(mins + 8 * h) : scale;

@@ -53,7 +53,7 @@ inline void sum_group(const uint8_t* cell, const int8_t* x, int64_t x_stride, in
 template <typename F, int kRows>
 void multiply(const Tile& t) {
   using Scale = typename F::Scale;
-  const int64_t groups = t.a.groups, scale_groups = groups * F::kParts, x_stride = groups * kGroup;
+  const int64_t groups = t.a.groups, scale_groups = groups * F::kParts, x_stride = groups * kGroup * F::kPlanes;
   const Scale* scales = static_cast<const Scale*>(t.w.scales) + t.block * scale_groups * kBlock;
   const Scale* mins = F::kMins ? static_cast<const Scale*>(t.w.mins) + t.block * scale_groups * kBlock : nullptr;
   const uint8_t* cell = t.w.codes + t.block * groups * kCellBytes<F::kBits>;
@@ -63,14 +63,21 @@ void multiply(const Tile& t) {
   const int32_t* corrections = t.a.corrections + t.row * scale_groups;
   __m512 acc[kRows];
   for (int r = 0; r < kRows; ++r) acc[r] = _mm512_setzero_ps();
-  for (int64_t g = 0; g < groups; ++g, cell += kCellBytes<F::kBits>, x += kGroup)
+  for (int64_t g = 0; g < groups; ++g, cell += kCellBytes<F::kBits>, x += kGroup * F::kPlanes)
     for (int part = 0; part < F::kParts; ++part, scales += kBlock, mins += F::kMins ? kBlock : 0) {
       if (kRows <= kFewRows) prefetch(cell, kCellBytes<F::kBits>);
       __m512i sums[kRows];
-      for (int r = 0; r < kRows; ++r)
-        sums[r] = F::kCorrected ? _mm512_set1_epi32(corrections[r * scale_groups + g * F::kParts + part])
-                                : _mm512_setzero_si512();
-      sum_group<F, kRows>(cell, x, x_stride, part, sums);
+      for (int r = 0; r < kRows; ++r) sums[r] = _mm512_setzero_si512();
+      if constexpr (F::kPlanes == 2) {
+        sum_group<F, kRows>(cell, x, x_stride, part, sums);
+        for (int r = 0; r < kRows; ++r) sums[r] = _mm512_slli_epi32(sums[r], 8);
+      }
+      if constexpr (F::kCorrected)
+        for (int r = 0; r < kRows; ++r) {
+          const int32_t correction = corrections[r * scale_groups + g * F::kParts + part];
+          sums[r] = _mm512_add_epi32(sums[r], _mm512_set1_epi32(correction));
+        }
+      sum_group<F, kRows>(cell, x + (F::kPlanes - 1) * kGroup, x_stride, part, sums);
       const __m512 scale = load_block(scales), min = F::kMins ? load_block(mins) : scale;
       for (int r = 0; r < kRows; ++r) {
         const __m512 product = _mm512_mul_ps(scale, _mm512_set1_ps(x_scales[r * groups + g]));

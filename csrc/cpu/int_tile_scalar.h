@@ -14,7 +14,7 @@ void multiply(const Tile& t) {
   const Scale* scales = static_cast<const Scale*>(t.w.scales) + t.block * scale_groups * kBlock;
   const Scale* mins = static_cast<const Scale*>(t.w.mins) + (F::kMins ? t.block * scale_groups * kBlock : 0);
   for (int r = 0; r < kRows; ++r) {
-    const int8_t* x = t.a.codes + (t.row + r) * groups * kGroup;
+    const int8_t* x = t.a.codes + (t.row + r) * groups * kGroup * F::kPlanes;
     const uint8_t* cell = t.w.codes + t.block * groups * kCellBytes<F::kBits>;
     float acc[kBlock] = {};
     for (int64_t g = 0; g < scale_groups; ++g) {
@@ -23,7 +23,9 @@ void multiply(const Tile& t) {
         int32_t sum = t.a.corrections[(t.row + r) * scale_groups + g];
         for (int64_t i = 0; i < F::kScaleGroup; ++i) {
           const int64_t k = g % F::kParts * F::kScaleGroup + i;
-          sum += code_at(cell, F::kBits, lane, k) * x[g / F::kParts * kGroup + k];
+          const int8_t* code = x + g / F::kParts * kGroup * F::kPlanes + k;
+          const int32_t activation = F::kPlanes == 2 ? 256 * code[0] + code[kGroup] : code[0];
+          sum += code_at(cell, F::kBits, lane, k) * activation;
         }
         const float scale = widen(scales[g * kBlock + lane]) * t.a.scales[row_group];
         acc[lane] = fma(scale, static_cast<float>(sum), acc[lane]);

@@ -40,7 +40,7 @@ void multiply_rows(const Activations& a, const IntMatrix& w, int64_t rows, int64
 
 template <typename F>
 void matmul(const float* x, int64_t x_stride, int64_t rows, const IntMatrix& w, float* y) {
-  const int64_t step = rows_at_once(w.inputs), blocks = ceil_div(w.outputs, kBlock);
+  const int64_t step = rows_at_once(w.inputs * w.planes), blocks = ceil_div(w.outputs, kBlock);
   for (int64_t first = 0; first < rows; first += step) {
     const int64_t count = std::min(step, rows - first);
     const Activations a = quantise_rows(x + first * x_stride, x_stride, count, w);

@@ -4,12 +4,21 @@
 namespace redline {
 namespace REDLINE_ISA {
 
+namespace {
+
+template <int kPlanes>
+void choose(const float* x, int64_t x_stride, int64_t rows, const IntMatrix& w, float* y) {
+  if (w.group == 16) return matmul<Format<8, false, float, 16, kPlanes>>(x, x_stride, rows, w, y);
+  if (w.half_scales && w.mins) return matmul<Format<8, true, f16, 32, kPlanes>>(x, x_stride, rows, w, y);
+  if (w.half_scales) return matmul<Format<8, false, f16, 32, kPlanes>>(x, x_stride, rows, w, y);
+  if (w.mins) return matmul<Format<8, true, float, 32, kPlanes>>(x, x_stride, rows, w, y);
+  matmul<Format<8, false, float, 32, kPlanes>>(x, x_stride, rows, w, y);
+}
+
+}  // namespace
+
 void matmul_int8(const float* x, int64_t x_stride, int64_t rows, const IntMatrix& w, float* y) {
-  if (w.group == 16) return matmul<Format<8, false, float, 16>>(x, x_stride, rows, w, y);
-  if (w.half_scales && w.mins) return matmul<Format<8, true, f16>>(x, x_stride, rows, w, y);
-  if (w.half_scales) return matmul<Format<8, false, f16>>(x, x_stride, rows, w, y);
-  if (w.mins) return matmul<Format<8, true, float>>(x, x_stride, rows, w, y);
-  matmul<Format<8, false, float>>(x, x_stride, rows, w, y);
+  w.planes == 2 ? choose<2>(x, x_stride, rows, w, y) : choose<1>(x, x_stride, rows, w, y);
 }
 
 bool embedding_int8(const int32_t* ids, int64_t count, const IntMatrix& w, float* y) {

@@ -21,6 +21,10 @@ class Linear:
         y_TO: F32 = self.weight.matmul(ops, x_TK)
         return y_TO if self.bias_O is None else y_TO + self.bias_O
 
+    def with_precise_activations(self) -> Linear:
+        """The same map with its input rounded as little as the weight's kernels allow."""
+        return Linear(self.weight.with_precise_activations(), self.bias_O)
+
 
 class StackedWeight:
     """Matrices of different formats over one input, their outputs side by side.
@@ -42,6 +46,9 @@ class StackedWeight:
         outputs = [part.matmul(ops, x_TK) for part in self.parts]
         y_TO: F32 = namespace(x_TK).concat(outputs, axis=1)
         return y_TO
+
+    def with_precise_activations(self) -> StackedWeight:
+        return StackedWeight([part.with_precise_activations() for part in self.parts])
 
     def embedding(self, ops: Any, ids_T: Any) -> F32:
         raise AssertionError("an embedding is one matrix in one format")

@@ -120,7 +120,11 @@ def load_norm(spec: ModelSpec, weights: WeightSource, name: str, size: int | Non
 
 
 def load_attention(spec: ModelSpec, layer: int, weights: WeightSource, rotary: RotaryTable) -> Attention:
-    """Attention of one layer, with queries, keys and values in one projection."""
+    """Attention of one layer, with queries, keys and values in one projection.
+
+    That projection gets precise activations: it is a sixth of the layer's arithmetic, but a third of the
+    divergence that 8-bit activations cause comes from there (docs/LOG.md).
+    """
     prefix = f"blk.{layer}.attn_"
     query_size, kv_size = spec.num_heads * spec.head_dim, spec.num_kv_heads * spec.head_dim
     parts = [(f"{prefix}q", query_size), (f"{prefix}k", kv_size), (f"{prefix}v", kv_size)]
@@ -133,7 +137,7 @@ def load_attention(spec: ModelSpec, layer: int, weights: WeightSource, rotary: R
         num_heads=spec.num_heads,
         num_kv_heads=spec.num_kv_heads,
         head_dim=spec.head_dim,
-        qkv=_linear(weights, parts, spec.hidden_size, spec.qkv_bias),
+        qkv=_linear(weights, parts, spec.hidden_size, spec.qkv_bias).with_precise_activations(),
         output=_linear(weights, output, query_size, spec.attention_output_bias),
         rotary=rotary,
         scale=spec.attention_scale,

@@ -29,11 +29,13 @@ def int_matrix(packed: Any, dtype: Any) -> Any:
     return weight_OK[: packed.num_outputs, : packed.num_inputs]
 
 
-def quantised_activations(x_TK: Any) -> Any:
-    """x after its rounding to int8: code * scale, per row and group of 32.
+def quantised_activations(x_TK: Any, bits: int) -> Any:
+    """x after its rounding to 8 or 16 bits: code * scale, per row and group of 32.
 
-    scale = amax / 127 and code = nearest_even(x * (127 / amax)), decided in float32 as the kernels do.
+    scale = amax / most and code = nearest_even(x * (most / amax)), decided in float32 as the kernels do; most
+    is 127, or 127 * 256.
     """
+    most = 127 if bits == 8 else 127 * 256
     xp = namespace(x_TK)
     num_rows, num_inputs = x_TK.shape
     padded = xp.concat([x_TK, xp.zeros((num_rows, -num_inputs % 32), dtype=x_TK.dtype)], axis=1)
@@ -41,8 +43,8 @@ def quantised_activations(x_TK: Any) -> Any:
     amax_TG1 = xp.amax(xp.abs(x_TGI), axis=-1, keepdims=True)
     amax_TG1 = xp.where(amax_TG1 < SMALLEST, xp.zeros_like(amax_TG1), amax_TG1)
     divisor = xp.where(amax_TG1 == 0, xp.ones_like(amax_TG1), amax_TG1)
-    codes_TGI = xp.round(x_TGI * (127 / divisor))
-    x_TGI = xp.asarray(codes_TGI, dtype=x_TK.dtype) * xp.asarray(amax_TG1, dtype=x_TK.dtype) / 127
+    codes_TGI = xp.round(x_TGI * (most / divisor))
+    x_TGI = xp.asarray(codes_TGI, dtype=x_TK.dtype) * xp.asarray(amax_TG1, dtype=x_TK.dtype) / most
     return xp.reshape(x_TGI, padded.shape)[:, :num_inputs]
 
 

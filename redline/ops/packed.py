@@ -17,6 +17,9 @@ from redline.ops.weight_memory import weight_memory
 
 BLOCK = 16
 GROUP = 32
+# Weights kept at 8 bits are those that need precision: coarse activations would waste it. They are also the
+# few (an output matrix, or a whole model that is memory-bound anyway), so the second plane costs little.
+ACTIVATION_BITS = {4: 8, 8: 16}
 FLOAT_FORMATS = ("f32", "f16", "bf16")
 
 
@@ -57,6 +60,8 @@ class PackedInt:
     scales  float16 or float32 [blocks, groups of `group` inputs, lane]; group is 32, or 16 (8 bits only,
             without mins)
     mins    like scales, or None
+
+    `activation_bits`, 8 or 16, is what x is quantised to when it meets this matrix.
     """
 
     codes: Array
@@ -67,6 +72,7 @@ class PackedInt:
     bits: int
     offset: int
     group: int = GROUP
+    activation_bits: int = 8
 
     @classmethod
     def zeros(
@@ -90,6 +96,7 @@ class PackedInt:
             bits=bits,
             offset=offset,
             group=group,
+            activation_bits=ACTIVATION_BITS[bits],
         )
 
     @property
@@ -108,6 +115,7 @@ class PackedInt:
             self.scales.dtype == np.float16,
             self.offset,
             self.group,
+            self.activation_bits // 8,
             self.num_outputs,
             self.num_inputs,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from redline.errors import ModelFileError
 
@@ -22,6 +22,9 @@ class Weight(Protocol):
 
     def matmul(self, ops: Any, x_TK: Any) -> Any:
         """x_TK @ weight.T -> y_TO."""
+
+    def with_precise_activations(self) -> Self:
+        """The same matrix; what it is multiplied with is rounded as little as its kernels allow."""
 
     def embedding(self, ops: Any, ids_T: Any) -> Any:
         """Rows ids_T (int32) of the matrix, dequantised -> x_TK."""

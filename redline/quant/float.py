@@ -50,6 +50,9 @@ class FloatWeight:
     def matmul(self, ops: Any, x_TK: Any) -> Any:
         return ops.matmul_float(x_TK, self.packed)
 
+    def with_precise_activations(self) -> FloatWeight:
+        return self
+
     def embedding(self, ops: Any, ids_T: Any) -> Any:
         return ops.embedding_float(ids_T, self.packed)
 

@@ -12,7 +12,7 @@ from redline.quant.integer import IntWeight, pack_int
 
 
 class Int4Weight(IntWeight):
-    """weight = scale * code + min, or scale * (code - 8); activations are quantised to int8."""
+    """weight = scale * code + min, or scale * (code - 8); activations are quantised to 8 or 16 bits."""
 
     format = "int4"
 

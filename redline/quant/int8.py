@@ -12,7 +12,7 @@ from redline.quant.integer import IntWeight, pack_int
 
 
 class Int8Weight(IntWeight):
-    """weight = scale * code (+ min); activations are quantised to int8 per row and group of 32."""
+    """weight = scale * code (+ min); activations are quantised to 16 bits per row and group."""
 
     format = "int8"
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Self
+
 import numpy as np
 
 from redline.errors import ModelFileError
@@ -71,3 +74,7 @@ class IntWeight:
     @property
     def nbytes(self) -> int:
         return self.packed.nbytes
+
+    def with_precise_activations(self) -> Self:
+        """The same matrix, multiplied with activations of 16 bits."""
+        return type(self)(replace(self.packed, activation_bits=16))

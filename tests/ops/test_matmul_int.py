@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,22 +13,27 @@ from tests.ops.backends import BACKENDS, KERNELS
 
 ROWS = (1, 2, 3, 4, 5, 7, 8, 9, 13, 63, 64)
 SHAPES = [(1, 32), (7, 64), (8, 96), (9, 40), (33, 576), (16, 1), (65, 100), (40, 1536)]
-# name: class, codes, with mins, group, scales that fit float16
+# name: class, codes, with mins, group, scales that fit float16, bits of the activations
 FORMATS = {
-    "int4": (Int4Weight, np.uint8, False, 32, True),
-    "int4-mins": (Int4Weight, np.uint8, True, 32, True),
-    "int4-mins-f32": (Int4Weight, np.uint8, True, 64, False),
-    "int4-f32": (Int4Weight, np.uint8, False, 128, False),
-    "int8": (Int8Weight, np.int8, False, 32, True),
-    "int8-mins": (Int8Weight, np.int8, True, 64, True),
-    "int8-unsigned-mins-f32": (Int8Weight, np.uint8, True, 32, False),
-    "int8-f32": (Int8Weight, np.int8, False, 128, False),
-    "int8-group16": (Int8Weight, np.int8, False, 16, False),
+    "int4": (Int4Weight, np.uint8, False, 32, True, 8),
+    "int4-mins": (Int4Weight, np.uint8, True, 32, True, 8),
+    "int4-mins-f32": (Int4Weight, np.uint8, True, 64, False, 8),
+    "int4-f32": (Int4Weight, np.uint8, False, 128, False, 8),
+    "int4-x16": (Int4Weight, np.uint8, False, 32, True, 16),
+    "int4-mins-x16": (Int4Weight, np.uint8, True, 32, True, 16),
+    "int8": (Int8Weight, np.int8, False, 32, True, 16),
+    "int8-mins": (Int8Weight, np.int8, True, 64, True, 16),
+    "int8-unsigned-mins-f32": (Int8Weight, np.uint8, True, 32, False, 16),
+    "int8-f32": (Int8Weight, np.int8, False, 128, False, 16),
+    "int8-group16": (Int8Weight, np.int8, False, 16, False, 16),
+    "int8-x8": (Int8Weight, np.int8, False, 32, True, 8),
+    "int8-unsigned-mins-x8": (Int8Weight, np.uint8, True, 32, False, 8),
+    "int8-group16-x8": (Int8Weight, np.int8, False, 16, False, 8),
 }
 
 
 def random_arrays(rng, name, num_outputs, num_inputs):
-    cls, dtype, has_mins, group, half = FORMATS[name]
+    cls, dtype, has_mins, group, half, _ = FORMATS[name]
     low, high = (0, 16) if cls is Int4Weight else (np.iinfo(dtype).min, np.iinfo(dtype).max + 1)
     codes = rng.integers(low, high, (num_outputs, num_inputs), dtype=dtype)
     codes.flat[: min(4, codes.size)] = [low, high - 1, low, high - 1][: min(4, codes.size)]
@@ -38,13 +45,18 @@ def random_arrays(rng, name, num_outputs, num_inputs):
 
 
 def random_weight(rng, name, num_outputs, num_inputs):
-    return FORMATS[name][0].pack(*random_arrays(rng, name, num_outputs, num_inputs))
+    return pack(name, *random_arrays(rng, name, num_outputs, num_inputs))
+
+
+def pack(name, *arrays):
+    cls, *_, activation_bits = FORMATS[name]
+    return cls(replace(cls.pack(*arrays).packed, activation_bits=activation_bits))
 
 
 def plain_matrix(name, codes, scales, mins, group):
     """The matrix [O, K] that the arrays mean, in float64, worked out without the packed layout."""
     spread = [None if a is None else np.repeat(a, group, axis=1)[:, : codes.shape[1]] for a in (scales, mins)]
-    signed = codes.astype(np.float64) - (8 if name in ("int4", "int4-f32") else 0)
+    signed = codes.astype(np.float64) - (8 if name in ("int4", "int4-f32", "int4-x16") else 0)
     return signed * spread[0] + (0 if mins is None else spread[1])
 
 
@@ -72,8 +84,9 @@ def test_is_close_to_the_matmul_without_quantised_activations(ops, name, rng):
     arrays = random_arrays(rng, name, 33, 576)
     x = rng.standard_normal((5, 576)).astype(np.float32)
     expected = x.astype(np.float64) @ plain_matrix(name, *arrays).T
-    got = FORMATS[name][0].pack(*arrays).matmul(ops, x)
-    assert np.linalg.norm(got - expected) < 0.01 * np.linalg.norm(expected)
+    got = pack(name, *arrays).matmul(ops, x)
+    bound = 0.01 if FORMATS[name][-1] == 8 else 0.0001
+    assert np.linalg.norm(got - expected) < bound * np.linalg.norm(expected)
 
 
 @pytest.mark.parametrize("ops", BACKENDS)
@@ -85,6 +98,13 @@ def test_embedding_returns_the_rows(ops, name, num_outputs, num_inputs, rng):
     got = FORMATS[name][0].pack(*arrays).embedding(ops, ids)
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, plain_matrix(name, *arrays)[ids], rtol=1e-6, atol=1e-6)
+
+
+def test_weights_of_8_bits_get_precise_activations_and_those_of_4_on_request(rng):
+    assert Int8Weight.pack(*random_arrays(rng, "int8", 8, 32)).packed.activation_bits == 16
+    weight = Int4Weight.pack(*random_arrays(rng, "int4", 8, 32))
+    assert weight.packed.activation_bits == 8
+    assert weight.with_precise_activations().packed.activation_bits == 16
 
 
 @pytest.mark.parametrize("ops", KERNELS)
@@ -125,7 +145,7 @@ def test_avx512_equals_avx2_bit_for_bit(ops, name, rng):
 
 
 @pytest.mark.parametrize("ops", KERNELS)
-@pytest.mark.parametrize("name", ["int4-mins", "int8", "int8-group16"])
+@pytest.mark.parametrize("name", ["int4-mins", "int4-mins-x16", "int8", "int8-group16"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_value_that_is_not_finite_makes_its_row_nan_and_no_other(ops, name, bad, rng):
     weight = random_weight(rng, name, 33, 96)

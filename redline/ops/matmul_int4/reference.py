@@ -9,7 +9,7 @@ from redline.ops.dequantise import int_matrix, quantised_activations
 
 
 def matmul_int4(x_TK: Any, packed: Any) -> Any:
-    return quantised_activations(x_TK) @ int_matrix(packed, x_TK.dtype).T
+    return quantised_activations(x_TK, packed.activation_bits) @ int_matrix(packed, x_TK.dtype).T
 
 
 def embedding_int4(ids_T: Any, packed: Any) -> Any:
