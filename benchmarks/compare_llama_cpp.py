@@ -39,7 +39,8 @@ CASES = {
 }
 BARS = {"prefill": 1.5, "decode_1": 0.8, "decode_32": 1.2}  # the least ratio, Redline over llama.cpp
 MAX_FIRST_TOKEN_S = 1.5
-CONTEXT = 8192  # tokens of K/V cache, for all sequences of a batch together
+MAX_BATCH = 32
+CONTEXT = MAX_BATCH * 1024  # llama.cpp divides its cache among the sequences: 1024 tokens for each
 PROMPT = "The capital of France is"  # a completion that does not end at once
 
 
@@ -58,7 +59,7 @@ class RedlineWorker:
         from redline import LLM, SamplingParams
 
         # Without the prefix cache: a repeated prompt would cost nothing.
-        options = {"threads": num_threads, "prefix_cache": False, "max_batch": 32, "max_context": 2048}
+        options = {"threads": num_threads, "prefix_cache": False, "max_batch": MAX_BATCH, "max_context": 2048}
         self._llm = LLM(gguf, **options)
         self._params = SamplingParams
         self.vocab_size = self._llm.spec.vocab_size
@@ -100,7 +101,7 @@ class LlamaWorker:
         )
         assert self._model, f"llama.cpp cannot load {gguf}"
         self._threads = num_threads
-        self._context = self._new_context(32)
+        self._context = self._new_context(MAX_BATCH)
         chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
         llama_cpp.llama_sampler_chain_add(chain, llama_cpp.llama_sampler_init_greedy())
         self._sampler = chain
@@ -108,7 +109,7 @@ class LlamaWorker:
         self.vocab_size = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(self._model))
         self.launch = (
             f"llama-cpp-python {llama_cpp.__version__}: n_ctx={CONTEXT}, n_batch=512, n_ubatch=512, "
-            f"n_seq_max=32, n_threads=n_threads_batch={num_threads}, mmap, auto flash attention"
+            f"n_seq_max={MAX_BATCH}, n_threads=n_threads_batch={num_threads}, mmap, auto flash attention"
         )
 
     def _new_context(self, num_sequences: int):
@@ -118,7 +119,6 @@ class LlamaWorker:
         params.n_batch = params.n_ubatch = 512
         params.n_seq_max = num_sequences
         params.n_threads = params.n_threads_batch = self._threads
-        params.kv_unified = True  # one pool for all sequences: any of them may use the whole context
         context = api.llama_init_from_model(self._model, params)
         assert context, "llama.cpp cannot make a context"
         return context
@@ -220,12 +220,13 @@ class Worker:
 # Measurements of the parent.
 
 
-def run_cases(workers: dict[str, Worker], repeats: int) -> dict:
+def run_cases(workers: dict[str, Worker], names: list[str], repeats: int) -> dict:
     vocab_sizes = {name: worker.hello["vocab_size"] for name, worker in workers.items()}
     assert len(set(vocab_sizes.values())) == 1, f"the engines see different vocabularies: {vocab_sizes}"
     vocab_size = vocab_sizes["redline"]
     results = {}
-    for name, case in CASES.items():
+    for name in names:
+        case = CASES[name]
         times: dict[str, list[dict]] = {engine: [] for engine in workers}
         for repeat in range(repeats + 1):  # the first round warms up
             batch = prompts(case, vocab_size, repeat)
@@ -366,6 +367,7 @@ def markdown(report: dict) -> str:
         f"{first['redline'] / first['llama.cpp']:.2f} | Redline <= {MAX_FIRST_TOKEN_S} s |"
     )
     lines += ["", f"Medians of {report['repeats']} alternating runs after a warm-up.", ""]
+    lines += [f"Load average at the start: {report['hardware']['load_before']:.2f}; it must be near 0.", ""]
     lines += [f"- {engine}: `{launch}`" for engine, launch in report["launch"].items()]
     return "\n".join([*lines, f"- command: `{' '.join(report['command'])}`", ""])
 
@@ -379,6 +381,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--peer-python")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--worker", choices=ENGINES, help=argparse.SUPPRESS)
@@ -406,7 +409,7 @@ def main() -> None:
     }
     workers = {name: Worker(name, python, args.gguf, args.threads) for name, python in pythons.items()}
     report["launch"] = {name: worker.hello["launch"] for name, worker in workers.items()}
-    report["cases"] = run_cases(workers, args.repeats)
+    report["cases"] = run_cases(workers, args.cases, args.repeats)
     for worker in workers.values():
         worker.close()
     report["first_token"] = run_first_token(pythons, args.gguf, args.threads, args.repeats)
