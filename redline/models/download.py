@@ -6,7 +6,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from redline.errors import DownloadError
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
@@ -73,6 +74,8 @@ def _check_space(part: Path, needed: int) -> None:
 
 def _certificates() -> ssl.SSLContext:
     """The system's certificates, which may hold a company's own, and the usual ones where it has none."""
+    import ssl
+
     import certifi
 
     context = ssl.create_default_context()
