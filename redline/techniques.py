@@ -218,12 +218,12 @@ TECHNIQUES = (
         paper="Dettmers et al., LLM.int8(), NeurIPS 2022, arXiv:2208.07339",
     ),
     Technique(
-        name="int8-activations",
+        name="integer-activations",
         file="csrc/cpu/activations.h",
         switch="compute=float",
         promise="bound",
         limit=INT8_BOUND,
-        summary="Activations are rounded to 8 or 16 bits per group of 32 on the fly, for integer dot products.",
+        summary="Activations are rounded to 8 or 16 bits per group of 32, for integer dot products.",
         paper="Yao et al., ZeroQuant, NeurIPS 2022, arXiv:2206.01861",
     ),
     # Around the model.

@@ -18,8 +18,8 @@ def test_json_has_every_column(run) -> None:
 
 
 def test_one_technique_is_shown_in_full(run) -> None:
-    out = run("techniques", "int8-activations")[1]
-    assert out.startswith("int8-activations\n")
+    out = run("techniques", "integer-activations")[1]
+    assert out.startswith("integer-activations\n")
     assert "KL divergence" in out and "arXiv:2206.01861" in out
 
 
