@@ -329,6 +329,7 @@ NB_MODULE(_kernels, m) {
   m.def("set_num_threads", &set_num_threads);
   m.def("num_threads", &num_threads);
   m.def("keep_freed_memory", &keep_freed_memory);
+  m.def("return_freed_memory", &return_freed_memory, Release());
   m.def("isa", [] { return kernels().name; });
   m.def("select_isa", [](const char* name) { return select(name); });
   bind_weights(m);

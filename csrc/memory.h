@@ -9,4 +9,7 @@ namespace redline {
 // setting. Affects the whole process.
 bool keep_freed_memory();
 
+// Give what was freed so far back to the system.
+void return_freed_memory();
+
 }  // namespace redline

@@ -5,6 +5,7 @@ The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -48,7 +49,7 @@ class GGUFTensor:
 class _Strings:
     """An array of texts that was measured but not decoded."""
 
-    starts: tuple[int, ...]  # offsets of the length words
+    starts: array[int]  # offsets of the length words
 
 
 class GGUFFile:
@@ -76,7 +77,9 @@ class GGUFFile:
 
 
 class GGUFMetadata(Mapping[str, Any]):
-    """The key/value part. Arrays of text are decoded when asked for: a vocabulary is most of a header."""
+    """The key/value part. Arrays of text are decoded each time they are asked for, and not kept: a vocabulary
+    is most of a header, and the tokenizer has its own copy.
+    """
 
     def __init__(self, file: MappedFile, values: dict[str, Any]) -> None:
         self._file = file
@@ -84,9 +87,7 @@ class GGUFMetadata(Mapping[str, Any]):
 
     def __getitem__(self, key: str) -> Any:
         value = self._values[key]
-        if isinstance(value, _Strings):
-            value = self._values[key] = self._decode(key, value)
-        return value
+        return self._decode(key, value) if isinstance(value, _Strings) else value
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
@@ -225,7 +226,7 @@ class _HeaderReader:
     def _strings(self, key: str, count: int) -> _Strings:
         """Walk over the lengths. The hot loop of opening a file: a vocabulary has 100,000 of them."""
         data, length_at, last = self.file.data, U64.unpack_from, self.file.size - 8
-        starts, at = [], self.at
+        starts, at = array("Q"), self.at
         for _ in range(count):
             if at > last:
                 raise self._truncated(f"an element of {key}", 8)
@@ -234,7 +235,7 @@ class _HeaderReader:
         if at > self.file.size:
             raise self._truncated(f"the last element of {key}", at - self.file.size)
         self.at = at
-        return _Strings(tuple(starts))
+        return _Strings(starts)
 
     def _text(self, what: str, longest: int) -> str:
         length = self._number(U64, f"length of {what}")

@@ -14,6 +14,7 @@ from redline.models.load_weights import load_directory, load_gguf
 from redline.models.spec import ModelSpec
 from redline.models.tokenizer import Tokenizer
 from redline.models.weights import Progress
+from redline.ops.memory import return_freed_memory
 
 
 @dataclass(slots=True)
@@ -48,6 +49,7 @@ def load_model(
     else:
         file = GGUFFile(path)
         tokenizer = Tokenizer.from_gguf(file.metadata)
+        return_freed_memory()  # a vocabulary passes through a lot of it, and the weights come from elsewhere
         decoder = load_gguf(file, ops, compute, progress)
     name = path.name if path.is_dir() else path.stem
     spec = decoder.spec

@@ -5,6 +5,14 @@ from __future__ import annotations
 from redline.ops.registry import why_not
 
 
+def return_freed_memory() -> None:
+    """Give memory that was freed so far back to the system, where the C library can (glibc)."""
+    if why_not("cpu") is None:
+        from redline import _kernels
+
+        _kernels.return_freed_memory()
+
+
 def keep_freed_memory() -> bool:
     """Keep freed memory (up to 256 MiB) in this process from now on; False where that cannot be set.
 
