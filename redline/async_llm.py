@@ -7,21 +7,19 @@ import itertools
 import logging
 import queue
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Self
 
-from redline.config.engine import EngineConfig
 from redline.config.sampling import SamplingParams
-from redline.engine.build import build_engine
-from redline.engine.engine import Engine
 from redline.engine.inputs import Prompt
-from redline.engine.outputs import Delta, EngineStats
+from redline.engine.opened import OpenedModel
+from redline.engine.outputs import Delta
 from redline.errors import EngineDead, QueueFull, RedlineError, RequestError
 
 logger = logging.getLogger("redline.engine")
 
 
-class AsyncLLM:
+class AsyncLLM(OpenedModel):
     """A loaded model that serves any number of concurrent asyncio tasks.
 
         async with AsyncLLM("smollm2") as llm:
@@ -36,11 +34,7 @@ class AsyncLLM:
     def __init__(
         self, model: str, *, progress: Callable[[int, int], None] | None = None, **options: Any
     ) -> None:
-        self.config = EngineConfig.from_dict({"model": model, **options})
-        built = build_engine(self.config, progress)
-        self.reasons = built.reasons
-        self.kv_bytes = built.kv_bytes
-        self._engine: Engine = built.engine
+        super().__init__(model, progress=progress, **options)
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._readers: dict[str, tuple[asyncio.AbstractEventLoop, asyncio.Queue[Delta]]] = {}
         self._request_ids = itertools.count()
@@ -62,33 +56,9 @@ class AsyncLLM:
         await asyncio.to_thread(self._thread.join)
 
     @property
-    def model_name(self) -> str:
-        """The model's own name."""
-        return self._engine.model.name
-
-    @property
-    def max_context(self) -> int:
-        """Tokens that prompt and answer may have together."""
-        return self._engine.model.max_context
-
-    @property
-    def tokenizer(self) -> Any:
-        """The model's tokenizer."""
-        return self._engine.model.tokenizer
-
-    @property
-    def chat_template(self) -> Any:
-        """The model's chat template, or None."""
-        return self._engine.model.chat_template
-
-    @property
     def healthy(self) -> bool:
         """False once the engine's thread has ended."""
         return not self._stopped and self._thread.is_alive()
-
-    def stats(self) -> EngineStats:
-        """Gauges and counters of the engine."""
-        return self._engine.stats()
 
     def encode_prompt(self, prompt: Prompt) -> list[int]:
         """Checked token ids of a prompt. Raises RequestError."""
@@ -107,7 +77,7 @@ class AsyncLLM:
         *,
         request_id: str | None = None,
         priority: int = 0,
-    ) -> AsyncIterator[Delta]:
+    ) -> AsyncGenerator[Delta]:
         """Yield the answer as it is produced. Closing the iterator, or cancelling its task, aborts.
 
         Raises RequestError, CapacityError, QueueFull or EngineDead on the first iteration.

@@ -7,18 +7,17 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Self
 
-from redline.config.engine import EngineConfig
 from redline.config.sampling import SamplingParams
-from redline.engine.build import build_engine
 from redline.engine.collect import Collector
 from redline.engine.inputs import Prompt
-from redline.engine.outputs import Delta, EngineStats, RequestOutput
+from redline.engine.opened import OpenedModel
+from redline.engine.outputs import Delta, RequestOutput
 from redline.errors import RequestError
 
 Messages = list[dict[str, Any]]
 
 
-class LLM:
+class LLM(OpenedModel):
     """A model, loaded and ready, for offline use.
 
         llm = LLM("smollm2", max_context=2048)
@@ -34,38 +33,10 @@ class LLM:
     def __init__(
         self, model: str, *, progress: Callable[[int, int], None] | None = None, **options: Any
     ) -> None:
-        self.config = EngineConfig.from_dict({"model": model, **options})
-        built = build_engine(self.config, progress)
-        self.reasons = built.reasons
-        self.kv_bytes = built.kv_bytes
-        self._engine = built.engine
+        super().__init__(model, progress=progress, **options)
         self._request_ids = itertools.count()
         self._collectors: dict[str, Collector] = {}
         self._streams: dict[str, deque[Delta]] = {}
-
-    @property
-    def max_context(self) -> int:
-        """Tokens that prompt and answer may have together."""
-        return self._engine.model.max_context
-
-    @property
-    def tokenizer(self) -> Any:
-        """The model's tokenizer."""
-        return self._engine.model.tokenizer
-
-    @property
-    def chat_template(self) -> Any:
-        """The model's chat template, or None."""
-        return self._engine.model.chat_template
-
-    @property
-    def spec(self) -> Any:
-        """The model's shape."""
-        return self._engine.model.spec
-
-    def stats(self) -> EngineStats:
-        """Gauges and counters of the engine."""
-        return self._engine.stats()
 
     def generate(
         self,
