@@ -3,7 +3,7 @@
 
     .venv/bin/python benchmarks/switches.py --repeats 5 --json out.json --markdown out.md
 
-Work: `batch` is 32 prompts of 192 tokens, of which 128 are the same for all, and 32 tokens out each; `prefill`
+Work: `batch` is 32 prompts of 192 tokens, 128 of them the same for all, and 32 tokens out each; `prefill`
 is one prompt of 512 tokens; `decode` is one answer of 64 tokens after 128; `stall` is the longest gap between
 two tokens of one answer while a prompt of 1,500 tokens arrives. Every variant loads the default model.
 """
