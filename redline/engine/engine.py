@@ -132,6 +132,8 @@ class Engine:
         now_s = self._clock()
         deltas: list[Delta] = []
         for (request, choice), samples in zip(sampling, drawn, strict=True):
+            if self._requests.get(request.request_id) is not request:
+                continue  # another choice of it has failed in this step
             error = next((sample.error for sample in samples if sample.error), None)
             if error is not None:
                 self.abort(request.request_id)

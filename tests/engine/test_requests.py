@@ -236,6 +236,25 @@ def test_numbers_that_are_not_numbers_fail_one_request_only(llm, monkeypatch):
     assert llm.stats().kv_usage == 0.0
 
 
+def test_a_failing_choice_takes_its_siblings_with_it_and_nobody_else(llm, monkeypatch):
+    """The last step of all choices: the first row is not a number, the others would finish."""
+    decoder = llm._engine.model.decoder
+    forward = type(decoder).forward
+
+    def poisoned(self, batch, kv):
+        logits = forward(self, batch, kv)
+        if len(logits) == 3 and batch.positions_T[0] > 6:
+            logits[0] = float("nan")
+        return logits
+
+    monkeypatch.setattr(type(decoder), "forward", poisoned)
+    with pytest.raises(RequestError, match="NaN"):
+        llm.generate([[5, 6, 7, 8, 9]], greedy(n=3, max_tokens=3, ignore_eos=True))
+    monkeypatch.undo()
+    assert llm.stats().kv_usage == 0.0
+    assert "Paris" in one(llm).text
+
+
 def test_chat_uses_the_template_of_the_model(llm):
     messages = [{"role": "user", "content": "Name the capital of France."}]
     output = llm.chat(messages, greedy(max_tokens=16))[0]
