@@ -243,7 +243,7 @@ def test_a_failing_choice_takes_its_siblings_with_it_and_nobody_else(llm, monkey
 
     def poisoned(self, batch, kv):
         logits = forward(self, batch, kv)
-        if len(logits) == 3 and batch.positions_T[0] > 6:
+        if len(logits) == 3 and batch.positions_T[0] == 6:
             logits[0] = float("nan")
         return logits
 
