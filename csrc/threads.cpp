@@ -40,10 +40,8 @@ class Pool {
     for (auto& worker : workers_) worker.join();
   }
 
-  int size() const { return static_cast<int>(workers_.size()) + 1; }
-
+  // One call at a time.
   void run(int64_t size, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
-    std::lock_guard<std::mutex> turn(turn_);
     body_ = &body;
     size_ = size;
     grain_ = grain;
@@ -111,7 +109,7 @@ class Pool {
   }
 
   std::vector<std::thread> workers_;
-  std::mutex turn_, mutex_;
+  std::mutex mutex_;
   std::condition_variable wake_;
   std::atomic<uint64_t> state_{0};
   std::atomic<int> sleepers_{0};
@@ -121,30 +119,41 @@ class Pool {
   int64_t size_ = 0, grain_ = 1;
 };
 
-// Never destroyed: a worker must not outlive its pool, and at process exit the system ends both.
-Pool*& pool() {
-  static Pool* instance = new Pool(1);
-  return instance;
+// The pool in use and who may touch it. Never destroyed: a worker must not outlive its pool, and at process
+// exit the system ends both.
+struct Shared {
+  std::mutex turn;  // held while the pool works or is replaced
+  Pool* pool = nullptr;  // null: one thread, the caller
+  std::atomic<int> threads{1};
+};
+
+Shared& shared() {
+  static Shared* instance = new Shared;
+  return *instance;
 }
 
 }  // namespace
 
 void set_num_threads(int count) {
-  if (count == pool()->size()) return;
-  delete pool();
-  pool() = new Pool(count);
+  Shared& s = shared();
+  std::lock_guard<std::mutex> turn(s.turn);
+  if (count == s.threads.load()) return;
+  delete s.pool;
+  s.pool = count > 1 ? new Pool(count) : nullptr;
+  s.threads.store(count);
 }
 
-int num_threads() { return pool()->size(); }
+int num_threads() { return shared().threads.load(std::memory_order_relaxed); }
 
 void parallel_for(int64_t size, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
   if (size <= 0) return;
   if (grain < 1) grain = 1;
-  if (size <= grain || pool()->size() == 1) {
-    body(0, size);
-    return;
+  Shared& s = shared();
+  if (size > grain && num_threads() > 1) {
+    std::lock_guard<std::mutex> turn(s.turn);
+    if (s.pool) return s.pool->run(size, grain, body);
   }
-  pool()->run(size, grain, body);
+  body(0, size);
 }
 
 }  // namespace redline

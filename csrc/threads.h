@@ -5,7 +5,7 @@
 
 namespace redline {
 
-// Use `count` threads from now on, the calling thread included. Must not run beside parallel_for.
+// Use `count` threads from now on, the calling thread included. Waits for a parallel_for that runs.
 void set_num_threads(int count);
 int num_threads();
 

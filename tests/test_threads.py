@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -49,6 +51,34 @@ def test_calls_from_several_threads_take_turns(weight, rng, four_threads):
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+REPLACE_THE_POOL = """
+import threading
+import numpy as np
+from redline import _kernels
+from redline.ops.registry import backend
+from redline.quant.float import FloatWeight
+
+weight, ops = FloatWeight.pack(np.ones((600, 64), np.float32)), backend("cpu")
+stop, wrong = threading.Event(), []
+def call():
+    while not stop.is_set():
+        if not (weight.matmul(ops, np.ones((3, 64), np.float32)) == 64).all():
+            wrong.append(1)
+caller = threading.Thread(target=call)
+caller.start()
+for turn in range(300):
+    _kernels.set_num_threads(1 + turn % 3)
+stop.set()
+caller.join()
+assert not wrong
+"""
+
+
+def test_the_number_of_threads_may_change_while_another_engine_works():
+    """In a process of its own: a pool that goes away under a call takes the process with it."""
+    subprocess.run([sys.executable, "-c", REPLACE_THE_POOL], check=True, timeout=60)
 
 
 def test_a_call_does_not_wait_for_workers_that_never_come(weight, rng, four_threads):

@@ -6,7 +6,7 @@ from redline.ops.registry import why_not
 
 
 def set_num_threads(count: int) -> None:
-    """Use `count` threads, the calling one included, from the next op on. No op may be running."""
+    """Use `count` threads, the calling one included, from the next op on. Waits for one that is running."""
     if why_not("cpu") is None:
         from redline import _kernels
 
