@@ -1,6 +1,6 @@
 """Sampler: rows of logits in, one token per row out.
 
-The order of steps is the field's: logit bias and penalties, then log-probabilities of the result (what the
+The order of steps is the field's: logit bias, penalties, then log-probabilities of the result (what the
 caller sees is the model's adjusted distribution, before temperature and truncation), then temperature,
 top-k, top-p, min-p and one draw. Every row is treated on its own, so a request gets the same tokens in any
 batch.
@@ -107,15 +107,16 @@ class Sampler:
 
 
 def _adjust(ops: Any, logits_V: Any, row: SampleRow) -> None:
-    """Penalties and bias of one request, in place."""
+    """Bias and penalties of one request, in place: repetition_penalty scales what the bias has shifted."""
     params = row.params
-    if params.repetition_penalty != 1.0 or params.presence_penalty or params.frequency_penalty:
-        _penalise(ops, logits_V, row)
     if params.logit_bias:
         ids = np.fromiter(params.logit_bias.keys(), np.int64, len(params.logit_bias))
         logits_V[ids] += np.fromiter(params.logit_bias.values(), np.float32, len(params.logit_bias))
+    if params.repetition_penalty != 1.0 or params.presence_penalty or params.frequency_penalty:
+        _penalise(ops, logits_V, row)
     if row.forbidden:
-        logits_V[list(row.forbidden)] = -np.inf
+        # A checkpoint's settings may name an end of sequence that its matrices do not have.
+        logits_V[[token for token in row.forbidden if token < len(logits_V)]] = -np.inf
 
 
 def _penalise(ops: Any, logits_V: Any, row: SampleRow) -> None:
