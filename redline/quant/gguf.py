@@ -173,7 +173,13 @@ def _dequantise(raw: Array, ggml_type: int, num_rows: int, num_inputs: int) -> F
         weight = _pack_int([(raw, num_rows)], ggml_type, (num_rows, num_inputs))
     else:
         gguf = _gguf()
-        values: F32 = gguf.quants.dequantize(raw.reshape(num_rows, -1), gguf.GGMLQuantizationType(ggml_type))
+        kind = gguf.GGMLQuantizationType(ggml_type)
+        try:
+            values: F32 = gguf.quants.dequantize(raw.reshape(num_rows, -1), kind)
+        except RuntimeError:  # what the library says of types without a decoder
+            raise UnsupportedModel(
+                f"GGUF tensor type {kind.name} cannot be read as weights; convert the file to Q8_0"
+            ) from None
         return np.ascontiguousarray(values, dtype=np.float32).reshape(num_rows, num_inputs)
     rows: F32 = weight.embedding(backend("cpu"), np.arange(num_rows, dtype=np.int32))
     return rows

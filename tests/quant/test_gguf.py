@@ -122,3 +122,9 @@ def test_a_tensor_of_the_wrong_size_is_refused(rng):
 def test_an_unknown_type_is_refused(kind):
     with pytest.raises(UnsupportedModel, match=str(kind)):
         weight_from_gguf(np.zeros(320, np.uint8), kind, (8, 64))
+
+
+@pytest.mark.parametrize("kind, num_bytes", [(15, 292), (24, 256), (28, 2048)])
+def test_a_type_that_nothing_dequantises_is_refused(kind, num_bytes):
+    with pytest.raises(UnsupportedModel, match="cannot be read as weights"):
+        weight_from_gguf(np.zeros(num_bytes, np.uint8), kind, (1, 256))
