@@ -17,6 +17,7 @@ Activation = Literal["silu", "gelu", "gelu_tanh"]
 
 MAX_LAYERS = 1024
 MAX_SIZE = 2**24  # of any one dimension: beyond every published model, below every overflow
+MAX_THETA = 1e18  # of a rotary embedding; published ones end at 1e9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,9 +41,10 @@ class RopeSpec:
     def __post_init__(self) -> None:
         if self.rotary_dim < 2 or self.rotary_dim % 2:
             raise UnsupportedModel(f"rotary dimension is {self.rotary_dim}; it must be even and at least 2")
-        if not self.theta > 1 or not self.factor > 0:
+        if not 1 < self.theta <= MAX_THETA or not 0 < self.factor <= MAX_SIZE:
             raise UnsupportedModel(
-                f"rope theta is {self.theta}, factor {self.factor}; theta must exceed 1, factor 0"
+                f"rope theta is {self.theta}, factor {self.factor}; theta must be above 1 and at most "
+                f"{MAX_THETA:.0e}, factor above 0 and at most {MAX_SIZE}"
             )
         if self.kind in ("dynamic", "yarn", "llama3") and self.original_context < 1:
             raise UnsupportedModel(f"rope type {self.kind!r} needs the original context length")
@@ -50,6 +52,10 @@ class RopeSpec:
             raise UnsupportedModel(
                 f"rope high_freq_factor {self.high_freq_factor} must exceed low_freq_factor "
                 f"{self.low_freq_factor}, which must be positive"
+            )
+        if self.kind == "yarn" and not (self.beta_fast > 0 and self.beta_slow > 0):
+            raise UnsupportedModel(
+                f"rope beta_fast is {self.beta_fast}, beta_slow {self.beta_slow}; both must be positive"
             )
         divisors = self.frequency_divisors
         if divisors is not None and len(divisors) != self.rotary_dim // 2:
