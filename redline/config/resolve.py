@@ -81,7 +81,7 @@ def resolve_cache(
 ) -> CacheConfig:
     """Settle the context and the number of K/V blocks.
 
-    Raises ConfigError when the budget holds not even one sequence of the context asked for.
+    Raises ConfigError when the budget holds not even two blocks (one, where that is all the context takes).
     """
     reasons: list[str] = []
     context = _context(config, model, reasons)
