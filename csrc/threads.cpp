@@ -26,19 +26,17 @@ constexpr int kSpins = 4000;
 // fork left behind holds up nobody.
 class Pool {
  public:
+  // Throws std::system_error when the system has no more threads.
   explicit Pool(int threads) {
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+    try {
+      for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+    } catch (...) {
+      stop();
+      throw;
+    }
   }
 
-  ~Pool() {
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      stop_.store(true);
-      state_.fetch_add(kEpoch);
-    }
-    wake_.notify_all();
-    for (auto& worker : workers_) worker.join();
-  }
+  ~Pool() { stop(); }
 
   // One call at a time.
   void run(int64_t size, int64_t grain, const std::function<void(int64_t, int64_t)>& body) {
@@ -64,6 +62,16 @@ class Pool {
  private:
   // state_: the number of the job, whether it is open, how many workers are inside.
   static constexpr uint64_t kEpoch = uint64_t{1} << 32, kOpen = uint64_t{1} << 31, kInside = kOpen - 1;
+
+  void stop() {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      stop_.store(true);
+      state_.fetch_add(kEpoch);
+    }
+    wake_.notify_all();
+    for (auto& worker : workers_) worker.join();
+  }
 
   void take_ranges() {
     for (;;) {
@@ -139,7 +147,9 @@ void set_num_threads(int count) {
   std::lock_guard<std::mutex> turn(s.turn);
   if (count == s.threads.load()) return;
   delete s.pool;
-  s.pool = count > 1 ? new Pool(count) : nullptr;
+  s.pool = nullptr;
+  s.threads.store(1);
+  if (count > 1) s.pool = new Pool(count);
   s.threads.store(count);
 }
 

@@ -6,6 +6,7 @@
 namespace redline {
 
 // Use `count` threads from now on, the calling thread included. Waits for a parallel_for that runs.
+// Throws std::system_error, and uses the calling thread alone, when the system has not so many.
 void set_num_threads(int count);
 int num_threads();
 

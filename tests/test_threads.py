@@ -81,6 +81,27 @@ def test_the_number_of_threads_may_change_while_another_engine_works():
     subprocess.run([sys.executable, "-c", REPLACE_THE_POOL], check=True, timeout=60)
 
 
+TOO_MANY_THREADS = """
+import resource
+from redline.errors import ConfigError
+from redline.ops.threads import set_num_threads
+
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**27, resource.RLIM_INFINITY))
+try:
+    set_num_threads(1024)
+except ConfigError as error:
+    assert "threads is 1024" in str(error)
+else:
+    raise SystemExit("1024 stacks fitted")
+set_num_threads(2)
+"""
+
+
+def test_more_threads_than_the_system_has_are_refused():
+    subprocess.run([sys.executable, "-c", TOO_MANY_THREADS], check=True, timeout=60)
+
+
 def test_a_call_does_not_wait_for_workers_that_never_come(weight, rng, four_threads):
     """A forked child has the pool but none of its threads."""
     ops, x = backend("cpu"), rng.standard_normal((3, 64)).astype(np.float32)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from redline.errors import ConfigError
 from redline.ops.registry import why_not
 
 
 def set_num_threads(count: int) -> None:
-    """Use `count` threads, the calling one included, from the next op on. Waits for one that is running."""
+    """Use `count` threads, the calling one included, from the next op on. Waits for one that is running.
+
+    Raises ConfigError when the system has not so many.
+    """
     if why_not("cpu") is None:
         from redline import _kernels
 
-        _kernels.set_num_threads(count)
+        try:
+            _kernels.set_num_threads(count)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"threads is {count}, but the system starts no more ({error}); lower it"
+            ) from None
