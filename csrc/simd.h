@@ -1,6 +1,6 @@
 // Eight floats at a time, on whatever the instruction set has. Included only by csrc/cpu/*.cpp, and
 // everything lives in the instruction set's namespace: the same inline function compiled with different
-// flags must never be merged by the linker.
+// flags must never be merged by the linker. (The standard library's templates are; see CMakeLists.txt.)
 #pragma once
 #include <cmath>
 #include <cstdint>
