@@ -1,8 +1,9 @@
 """Who goes first: first come, first served within a priority.
 
 One order serves the waiting queue, the order of work in a step, and (from its end) the choice of a victim,
-so an earlier sequence never waits for a later one. That rules out starvation among equal priorities; it
-hurts the mean latency when a few long prompts stand in front of many short ones.
+so an earlier sequence never waits for a later one, but for the budget of a step, of which decodes come first
+(chunked_prefill.py). That rules out starvation among equal priorities; it hurts the mean latency when a few
+long prompts stand in front of many short ones.
 """
 
 from __future__ import annotations
