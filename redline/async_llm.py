@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 import queue
+import secrets
 import threading
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Self
@@ -38,6 +39,7 @@ class AsyncLLM(OpenedModel):
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._readers: dict[str, tuple[asyncio.AbstractEventLoop, asyncio.Queue[Delta]]] = {}
         self._request_ids = itertools.count()
+        self._id_prefix = secrets.token_hex(8)  # no caller's own id is like it
         self._failure: str | None = None
         self._stopped = False
         self._lock = threading.Lock()
@@ -82,14 +84,14 @@ class AsyncLLM(OpenedModel):
 
         Raises RequestError, CapacityError, QueueFull or EngineDead on the first iteration.
         """
-        params = params or SamplingParams()
+        params, arrival_s = params or SamplingParams(), self._engine.now_s()
         token_ids = self.encode_prompt(prompt)
         self._engine.inputs.check_params(token_ids, params)
         self._check_room()
-        request_id = request_id or f"req-{next(self._request_ids)}"
+        request_id = request_id or f"{self._id_prefix}-{next(self._request_ids)}"
         deltas: asyncio.Queue[Delta] = asyncio.Queue()
         self._register(request_id, deltas)
-        self._inbox.put(lambda: self._add(request_id, token_ids, params, priority))
+        self._inbox.put(lambda: self._add(request_id, token_ids, params, priority, arrival_s))
         try:
             while True:
                 delta = await deltas.get()
@@ -140,9 +142,16 @@ class AsyncLLM(OpenedModel):
                 return False
             command()
 
-    def _add(self, request_id: str, token_ids: list[int], params: SamplingParams, priority: int) -> None:
+    def _add(
+        self,
+        request_id: str,
+        token_ids: list[int],
+        params: SamplingParams,
+        priority: int,
+        arrival_s: float,
+    ) -> None:
         try:
-            self._engine.add(request_id, token_ids, params, priority=priority)
+            self._engine.add(request_id, token_ids, params, priority=priority, arrival_s=arrival_s)
         except RedlineError as error:
             self._publish([Delta(request_id=request_id, error=error)])
 

@@ -11,7 +11,7 @@ from redline.config.sampling import SamplingParams
 from redline.engine.collect import Collector
 from redline.engine.inputs import Prompt
 from redline.engine.opened import OpenedModel
-from redline.engine.outputs import Delta, RequestOutput
+from redline.engine.outputs import Delta, EngineStats, RequestOutput
 from redline.errors import RequestError
 
 Messages = list[dict[str, Any]]
@@ -37,6 +37,7 @@ class LLM(OpenedModel):
         self._request_ids = itertools.count()
         self._collectors: dict[str, Collector] = {}
         self._streams: dict[str, deque[Delta]] = {}
+        self._left: deque[str] = deque()  # streams closed or dropped, to be aborted between steps
 
     def generate(
         self,
@@ -72,11 +73,7 @@ class LLM(OpenedModel):
         request_id = self._next_id()
         self._engine.add(request_id, token_ids, params or SamplingParams())
         pending = self._streams[request_id] = deque()
-        return Stream(pending, self._step, lambda: self._end_stream(request_id))
-
-    def _end_stream(self, request_id: str) -> None:
-        if self._streams.pop(request_id, None) is not None:
-            self._engine.abort(request_id)
+        return Stream(request_id, pending, self._step, self._left)
 
     def _encode(self, prompt: Prompt | Messages) -> list[int]:
         if isinstance(prompt, list) and prompt and isinstance(prompt[0], dict):
@@ -108,7 +105,19 @@ class LLM(OpenedModel):
             self._step()
         self._engine.add(request_id, token_ids, params)
 
+    def stats(self) -> EngineStats:
+        """Gauges and counters of the engine."""
+        self._abort_left()
+        return super().stats()
+
+    def _abort_left(self) -> None:
+        while self._left:
+            request_id = self._left.popleft()
+            if self._streams.pop(request_id, None) is not None:
+                self._engine.abort(request_id)
+
     def _step(self) -> None:
+        self._abort_left()
         for delta in self._engine.step():
             if delta.request_id in self._collectors:
                 self._collectors[delta.request_id].add(delta)
@@ -122,10 +131,13 @@ class LLM(OpenedModel):
 class Stream:
     """Iterator over the deltas of one running request."""
 
-    def __init__(self, pending: deque[Delta], step: Callable[[], None], end: Callable[[], None]) -> None:
+    def __init__(
+        self, request_id: str, pending: deque[Delta], step: Callable[[], None], left: deque[str]
+    ) -> None:
+        self._request_id = request_id
         self._pending = pending
         self._step = step
-        self._end = end
+        self._left = left
         self._done = False
 
     def __iter__(self) -> Self:
@@ -145,9 +157,13 @@ class Stream:
         return delta
 
     def close(self) -> None:
-        """Abort the request if it still runs."""
-        self._done = True
-        self._end()
+        """Abort the request if it still runs, at the latest before the next step.
+
+        Not at once: a dropped stream may be collected in the middle of a step, or in another thread.
+        """
+        if not self._done:
+            self._done = True
+            self._left.append(self._request_id)
 
     def __del__(self) -> None:
         self.close()

@@ -8,7 +8,7 @@ batch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,8 +39,7 @@ class SampleRow:
     seed: int
     stream: int  # index of the choice within its request
     position: int  # index of the token to be drawn
-    prompt_token_ids: Sequence[int]
-    output_counts: Mapping[int, int]  # token id -> occurrences in the output so far
+    counts: Mapping[int, int]  # token id -> occurrences in the output so far; 0: in the prompt alone
     forbidden: frozenset[int] | None = None  # tokens that must not be drawn, for min_tokens
 
 
@@ -120,10 +119,7 @@ def _adjust(ops: Any, logits_V: Any, row: SampleRow) -> None:
 
 
 def _penalise(ops: Any, logits_V: Any, row: SampleRow) -> None:
-    params, counts = row.params, dict(row.output_counts)
-    if params.repetition_penalty != 1.0:
-        for token in row.prompt_token_ids:
-            counts.setdefault(token, 0)
+    params, counts = row.params, row.counts
     if not counts:
         return
     ids = np.fromiter(counts.keys(), np.int32, len(counts))

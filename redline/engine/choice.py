@@ -24,7 +24,10 @@ class ChoiceState:
         self.token_times: list[float] = []
         self._seed = seed
         self._eos = frozenset() if params.ignore_eos else tokenizer.eos_token_ids
+        # Kept from token to token: a repetition penalty looks at the whole prompt.
         self._counts: Counter[int] = Counter()
+        if params.repetition_penalty != 1.0:
+            self._counts.update(dict.fromkeys(seq.prompt_token_ids, 0))
         self._detokenizer = Detokenizer(tokenizer, skip_special_tokens=params.skip_special_tokens)
         self._stops = StopStrings(params.stop, include=params.include_stop_str_in_output)
 
@@ -39,8 +42,7 @@ class ChoiceState:
             seed=self._seed,
             stream=self.index,
             position=len(self.token_times),
-            prompt_token_ids=self.seq.prompt_token_ids,
-            output_counts=self._counts,
+            counts=self._counts,
             forbidden=forbidden,
         )
 

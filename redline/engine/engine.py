@@ -58,9 +58,15 @@ class Engine:
         return self.scheduler.has_work
 
     def add(
-        self, request_id: str, prompt_token_ids: list[int], params: SamplingParams, *, priority: int = 0
+        self,
+        request_id: str,
+        prompt_token_ids: list[int],
+        params: SamplingParams,
+        *,
+        priority: int = 0,
+        arrival_s: float | None = None,
     ) -> None:
-        """Queue a request whose prompt came from `inputs`.
+        """Queue a request whose prompt came from `inputs`; it arrived now, or earlier by the engine's clock.
 
         Raises RequestError when the parameters do not fit, CapacityError when the request can never fit the
         K/V memory, QueueFull when too many wait.
@@ -70,7 +76,7 @@ class Engine:
         self.inputs.check_params(prompt_token_ids, params)
         if self.scheduler.num_waiting >= self._max_waiting:
             raise QueueFull(f"{self._max_waiting} requests are waiting already; try again later")
-        arrival_s = self._clock()
+        arrival_s = self.now_s() if arrival_s is None else arrival_s
         seq = Sequence(next(self._seq_ids), list(prompt_token_ids), params, arrival_s, priority=priority)
         self.scheduler.add(seq)
         seed = params.seed if params.seed is not None else secrets.randbits(63)
@@ -79,6 +85,10 @@ class Engine:
         self._requests[request_id] = request
         self._owner[seq.seq_id] = (request, lead)
         self._prompt_tokens += len(prompt_token_ids)
+
+    def now_s(self) -> float:
+        """The engine's clock."""
+        return self._clock()
 
     def abort(self, request_id: str) -> None:
         """Forget a request and free what it held. Unknown ids are ignored: it may have just finished."""

@@ -29,7 +29,7 @@ class PromptEncoder:
         """Token ids of a prompt. Raises RequestError when it is empty, malformed or too long."""
         if isinstance(prompt, str):
             self._check_text(prompt)
-            return self._check_length(self._tokenizer.encode(prompt))
+            return self._check_known(self._tokenizer.encode(prompt))
         return self._check_ids(prompt)
 
     def encode_chat(
@@ -46,7 +46,7 @@ class PromptEncoder:
             )
         if not messages:
             raise RequestError("messages is empty; send at least one message", param="messages")
-        return self._check_length(
+        return self._check_known(
             self._template.encode_chat(
                 self._tokenizer, messages, add_generation_prompt=add_generation_prompt, tools=tools
             )
@@ -103,6 +103,17 @@ class PromptEncoder:
                     param="prompt",
                 )
         return self._check_length(list(prompt))
+
+    def _check_known(self, token_ids: list[int]) -> list[int]:
+        """What the tokenizer gave; some have tokens that the model's matrices have no row for."""
+        highest = max(token_ids, default=0)
+        if highest >= self._vocab_size:
+            raise RequestError(
+                f"the prompt holds token {highest} of the tokenizer, but the model ends at "
+                f"{self._vocab_size - 1}; leave that token out",
+                param="prompt",
+            )
+        return self._check_length(token_ids)
 
     def _check_length(self, token_ids: list[int]) -> list[int]:
         if not token_ids:

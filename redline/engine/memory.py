@@ -7,22 +7,38 @@ from pathlib import Path
 
 from redline.config.resolve import Hardware
 
+CGROUP = Path("/sys/fs/cgroup")
+
 
 def hardware() -> Hardware:
     """Cores this process may use and bytes it may still take."""
-    return Hardware(num_cores=len(os.sched_getaffinity(0)), free_bytes=free_bytes())
+    return Hardware(num_cores=num_cores(), free_bytes=free_bytes())
 
 
-def free_bytes() -> int:
-    """MemAvailable, or what the control group leaves when that is less."""
+def num_cores(quota: Path = CGROUP / "cpu.max") -> int:
+    """Cores of the affinity mask, or of the control group's quota when that is less."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        share, period = quota.read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if share == "max" else max(1, min(cores, -(-int(share) // int(period))))
+
+
+def free_bytes(cgroup: Path = CGROUP) -> int:
+    """MemAvailable, or what the control group leaves when that is less.
+
+    Cached file pages count as used there, but give way when memory is asked for: those of a model file that
+    was just read, above all.
+    """
     limits = [_meminfo("MemAvailable")]
-    for limit, usage in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    for folder, limit, usage, cached in (
+        (cgroup, "memory.max", "memory.current", "inactive_file"),
+        (cgroup / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ):
-        most, used = _number(Path(limit)), _number(Path(usage))
+        most, used = _number(folder / limit), _number(folder / usage)
         if most is not None and used is not None:
-            limits.append(max(most - used, 0))
+            limits.append(max(most - used + _statistic(folder / "memory.stat", cached), 0))
     return min(limits)
 
 
@@ -39,6 +55,14 @@ def _meminfo(key: str) -> int:
         if line.startswith(key + ":"):
             return int(line.split()[1]) * 1024
     return 0
+
+
+def _statistic(path: Path, key: str) -> int:
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.split()[0] == key), 0)
 
 
 def _number(path: Path) -> int | None:

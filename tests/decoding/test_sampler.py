@@ -14,8 +14,7 @@ def row(params, *, prompt=(0,), counts=None, forbidden=None, position=0):
         seed=1,
         stream=0,
         position=position,
-        prompt_token_ids=prompt,
-        output_counts=counts or {},
+        counts=dict.fromkeys(prompt, 0) | (counts or {}),
         forbidden=forbidden,
     )
 

@@ -255,6 +255,27 @@ def test_a_failing_choice_takes_its_siblings_with_it_and_nobody_else(llm, monkey
     assert "Paris" in one(llm).text
 
 
+def test_a_token_that_the_matrices_lack_is_refused_before_it_reaches_them(llm, monkeypatch):
+    monkeypatch.setattr(type(llm.tokenizer), "encode", lambda *_: [5, 50_000])
+    with pytest.raises(RequestError, match="token 50000.*49151"):
+        llm.generate("text", greedy())
+
+
+def test_a_stream_dropped_within_a_step_is_aborted_after_it(llm, monkeypatch):
+    decoder = llm._engine.model.decoder
+    forward = type(decoder).forward
+    streams = [llm.stream(PROMPT, greedy()), llm.stream("Another prompt", greedy())]
+    next(streams[0])
+
+    def dropping(self, batch, kv):
+        del streams[1:]
+        return forward(self, batch, kv)
+
+    monkeypatch.setattr(type(decoder), "forward", dropping)
+    assert len(list(streams[0])) == 11
+    assert (llm.stats().running, llm.stats().kv_usage) == (0, 0.0)
+
+
 def test_chat_uses_the_template_of_the_model(llm):
     messages = [{"role": "user", "content": "Name the capital of France."}]
     output = llm.chat(messages, greedy(max_tokens=16))[0]
