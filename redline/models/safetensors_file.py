@@ -162,6 +162,8 @@ def _plain(index: Path, name: str) -> str:
 def read_json_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises ModelNotFound or ModelFileError."""
     try:
+        if path.exists() and not path.is_file():  # opening a pipe would wait for a writer
+            raise ModelFileError(f"{path}: cannot be read: it is not a regular file")
         return parse_json_object(path.read_bytes(), str(path))
     except FileNotFoundError as error:
         raise ModelNotFound(f"there is no file {path}; is the directory a complete model?") from error

@@ -1,3 +1,4 @@
+import os
 import struct
 from pathlib import Path
 
@@ -153,6 +154,12 @@ def test_text_that_is_not_utf8_is_refused_when_read(tmp_path):
 def test_a_missing_file_is_not_found(tmp_path):
     with pytest.raises(ModelNotFound, match="absent.gguf"):
         GGUFFile(tmp_path / "absent.gguf")
+
+
+def test_a_pipe_is_refused_without_waiting_for_a_writer(tmp_path):
+    os.mkfifo(tmp_path / "model.gguf")
+    with pytest.raises(ModelFileError, match="not a regular file"):
+        GGUFFile(tmp_path / "model.gguf")
 
 
 def test_every_truncation_is_refused(tmp_path):

@@ -1,4 +1,5 @@
 import json
+import os
 import struct
 
 import ml_dtypes
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from redline.errors import ModelFileError, ModelNotFound, RedlineError, UnsupportedModel
 from redline.models.load_weights import load_weights
-from redline.models.safetensors_file import SafetensorsFile, open_safetensors
+from redline.models.safetensors_file import SafetensorsFile, open_safetensors, read_json_object
 from redline.ops.registry import backend
 from tests.models.files import hf_tensors, safetensors_bytes, write_directory
 
@@ -68,6 +69,12 @@ def test_a_wrong_header_says_what_is_wrong(tmp_path, data, message):
     with pytest.raises(RedlineError, match=message) as raised:
         opened(tmp_path, data)
     assert "model.safetensors" in str(raised.value)
+
+
+def test_a_pipe_as_configuration_is_refused_without_waiting_for_a_writer(tmp_path):
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(ModelFileError, match="not a regular file"):
+        read_json_object(tmp_path / "config.json")
 
 
 def test_integers_are_no_weights(tmp_path):
