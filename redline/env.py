@@ -9,12 +9,19 @@ from redline.errors import ConfigError
 
 
 def cache_dir() -> Path:
-    """Where pulled models live: REDLINE_CACHE, else XDG_CACHE_HOME/redline, else ~/.cache/redline."""
+    """Where pulled models live: REDLINE_CACHE, else XDG_CACHE_HOME/redline, else ~/.cache/redline.
+
+    Raises ConfigError when the home directory that it needs is unknown.
+    """
     explicit = os.environ.get("REDLINE_CACHE")
-    if explicit:
-        return Path(explicit).expanduser()
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "redline"
+    try:
+        if explicit:
+            return Path(explicit).expanduser()
+        return (Path(base) if base else Path.home() / ".cache") / "redline"
+    except RuntimeError as error:
+        given = f"REDLINE_CACHE is {explicit[:200]!r}" if explicit else "HOME is not set"
+        raise ConfigError(f"{given}: no such home directory; set REDLINE_CACHE to a full path") from error
 
 
 def num_threads() -> int | None:
@@ -22,6 +29,6 @@ def num_threads() -> int | None:
     value = os.environ.get("REDLINE_THREADS")
     if not value:
         return None
-    if not value.isdecimal() or not 1 <= int(value) <= 1024:
-        raise ConfigError(f"REDLINE_THREADS is {value!r}; it must be an integer between 1 and 1024")
+    if not value.isdecimal() or len(value) > 4 or not 1 <= int(value) <= 1024:
+        raise ConfigError(f"REDLINE_THREADS is {value[:40]!r}; it must be an integer between 1 and 1024")
     return int(value)

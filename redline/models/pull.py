@@ -22,8 +22,13 @@ def find_model(name: str) -> Path | None:
     """
     if name in ALIASES:
         return _find_alias(ALIASES[name])
-    path = Path(name).expanduser()
-    if name and path.exists():
+    try:
+        path = Path(name).expanduser()
+        found = name != "" and path.exists()
+    except (OSError, RuntimeError) as error:  # a name too long, a folder closed to us, ~nobody
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ModelNotFound(f"{name[:200]!r} cannot be looked up: {reason}; check the path") from error
+    if found:
         return path
     return find_on_hub(_hub_model(name))
 

@@ -283,6 +283,12 @@ def test_paths_are_taken_as_they_are(tmp_path):
     assert pull.pull(str(tmp_path)) == tmp_path
 
 
+@pytest.mark.parametrize("name", ["a" * 5000, "~no-such-user/x.gguf"], ids=["too long", "no such user"])
+def test_a_path_that_cannot_be_looked_up_is_reported(name):
+    with pytest.raises(ModelNotFound, match="cannot be looked up"):
+        pull.pull(name)
+
+
 @pytest.mark.parametrize("name", ["smolm2", "SmolLM2", "smollm"])
 def test_a_close_alias_is_suggested(name):
     with pytest.raises(ModelNotFound, match="did you mean 'smollm2'"):
