@@ -118,11 +118,11 @@ def _listening_socket(config: ServerConfig) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((config.host, config.port))
         listener.listen(BACKLOG)
-    except OSError as error:
+    except (OSError, UnicodeError, TypeError) as error:  # the last two: no host can have such a name
         listener.close()
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise ConfigError(
-            f"cannot listen on {config.host} port {config.port}: {error.strerror or error}; "
-            "choose another host or port"
+            f"cannot listen on {config.host} port {config.port}: {reason}; choose another host or port"
         ) from None
     return listener
 

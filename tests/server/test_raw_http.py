@@ -247,6 +247,12 @@ def test_a_port_in_use_is_explained(server):
         _listening_socket(ServerConfig(port=server.port))
 
 
+@pytest.mark.parametrize("host", ["\udcff", "a" * 64, "a..b"], ids=["not unicode", "too long", "empty label"])
+def test_a_name_that_no_host_can_have_is_explained(host):
+    with pytest.raises(ConfigError, match="cannot listen on"):
+        _listening_socket(ServerConfig(host=host, port=0))
+
+
 @pytest.mark.parametrize(
     "option",
     [
