@@ -43,6 +43,7 @@ class Parser(argparse.ArgumentParser):
 def main(argv: list[str] | None = None) -> int:
     """Run the command line `argv` and return its exit code."""
     argv = sys.argv[1:] if argv is None else argv
+    _replace_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a character the terminal cannot show is no reason to fail
             stream.reconfigure(errors="replace")
@@ -65,6 +66,13 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         report(f"cannot write the output: {error.strerror}")
         return EXIT_ERROR
+
+
+def _replace_closed_streams() -> None:
+    """A stream that the caller closed, as `>&-` does, is None in sys; an empty one takes its place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  open until the process ends
 
 
 def report(message: str) -> None:

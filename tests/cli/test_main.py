@@ -82,6 +82,15 @@ def test_a_full_disk_is_reported_in_one_line() -> None:
     assert done.stderr == "redline: error: cannot write the output: No space left on device\n"
 
 
+@pytest.mark.parametrize(
+    ("command", "code"), [("generate <&-", 2), ("techniques >&-", 0), ("generate '' 2>&-", 2)]
+)
+def test_a_closed_stream_is_an_empty_one(command: str, code: int) -> None:
+    line = f'exec "{sys.executable}" -P -m redline.cli.main {command}'
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60)
+    assert done.returncode == code and "Traceback" not in done.stderr
+
+
 def test_help_lists_every_verb(run) -> None:
     code, out, _ = run("--help")
     assert code == 0
