@@ -66,7 +66,16 @@ class OfflineResult:
 def bench_offline(
     llm: LLM, workload: Workload, on_repeat: Callable[[int], None] | None = None
 ) -> OfflineResult:
-    """Measure `workload` on `llm`; `on_repeat` hears how many repeats are done."""
+    """Measure `workload` on `llm`; `on_repeat` hears how many repeats are done.
+
+    Raises ConfigError when the model's context cannot hold a request, before any prompt is made.
+    """
+    tokens = workload.prompt_tokens + workload.output_tokens
+    if tokens > llm.spec.max_context:
+        raise ConfigError(
+            f"prompt_tokens and output_tokens are {tokens} together; the model's context holds "
+            f"{llm.spec.max_context}"
+        )
     pairs = []
     for repeat in range(workload.repeats + 1):  # the first one warms up
         pairs.append(_measure_pair(llm, workload, repeat))

@@ -22,6 +22,7 @@ class FakeLLM:
 
     class spec:
         vocab_size = 100
+        max_context = 8192
 
     def __init__(self) -> None:
         self.calls: list[tuple[list[list[int]], SamplingParams]] = []
@@ -55,6 +56,13 @@ def test_rates_are_those_of_the_whole_batch() -> None:
     assert (result.ttft_s, result.tpot_s) == (1.0, 0.5)
     assert [params.max_tokens for _, params in llm.calls] == [1, 5] * 3, "one pair warms up"
     assert all(params.ignore_eos and params.greedy for _, params in llm.calls)
+
+
+def test_a_request_longer_than_the_context_is_refused_before_prompts_are_made() -> None:
+    llm = FakeLLM()
+    with pytest.raises(ConfigError, match="holds 8192"):
+        bench_offline(llm, Workload(batch=1, prompt_tokens=8191, output_tokens=2, repeats=1))  # type: ignore[arg-type]
+    assert not llm.calls
 
 
 def test_repeats_share_no_prompt_and_a_seed_gives_the_same_ones() -> None:
