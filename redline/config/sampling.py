@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -104,7 +103,7 @@ def _integer(name: str, value: object, low: int, high: int) -> None:
 def _number(name: str, value: object, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise RequestError(f"{name} is {value!r}; it must be a number", param=name)
-    if not math.isfinite(value) or not low <= value <= high:
+    if not low <= value <= high:  # NaN is not
         raise RequestError(f"{name} is {value}; it must be between {low} and {high}", param=name)
 
 
@@ -117,6 +116,8 @@ def _strings(name: str, values: object) -> tuple[str, ...]:
         raise RequestError(
             f"{name} has an empty string; every entry needs at least one character", param=name
         )
+    if any("\ud800" <= character <= "\udfff" for value in values for character in value):
+        raise RequestError(f"{name} is not valid Unicode: it holds a lone surrogate", param=name)
     return tuple(values)
 
 
