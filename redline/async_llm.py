@@ -84,7 +84,8 @@ class AsyncLLM(OpenedModel):
 
         Raises RequestError, CapacityError, QueueFull or EngineDead on the first iteration.
         """
-        params, arrival_s = params or SamplingParams(), self._engine.now_s()
+        arrival_s = self._engine.now_s()
+        params = SamplingParams() if params is None else params
         token_ids = self.encode_prompt(prompt)
         self._engine.inputs.check_params(token_ids, params)
         self._check_room()

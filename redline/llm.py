@@ -58,7 +58,7 @@ class LLM(OpenedModel):
     ) -> list[RequestOutput]:
         """Answer one conversation, or several at once, through the model's chat template."""
         conversations: list[Any] = [messages]
-        if messages and isinstance(messages[0], list):
+        if isinstance(messages, list) and messages and isinstance(messages[0], list):
             conversations = messages
         encoded = [self._engine.inputs.encode_chat(conversation) for conversation in conversations]
         return self._run(encoded, [None] * len(encoded), _params_for(params, len(encoded)))
@@ -71,7 +71,8 @@ class LLM(OpenedModel):
         """
         token_ids = self._encode(prompt)
         request_id = self._next_id()
-        self._engine.add(request_id, token_ids, params or SamplingParams())
+        params = SamplingParams() if params is None else params
+        self._engine.add(request_id, token_ids, params)
         pending = self._streams[request_id] = deque()
         return Stream(request_id, pending, self._step, self._left)
 
@@ -188,6 +189,10 @@ def _params_for(params: SamplingParams | list[SamplingParams] | None, count: int
         return [SamplingParams()] * count
     if isinstance(params, SamplingParams):
         return [params] * count
+    if not isinstance(params, list | tuple):
+        raise RequestError(
+            f"params is {params!r:.80}; it must be SamplingParams or a list of them", param="params"
+        )
     if len(params) != count:
         raise RequestError(
             f"there are {count} prompts but {len(params)} SamplingParams; give one for all or one for each",

@@ -54,6 +54,8 @@ class PromptEncoder:
 
     def check_params(self, prompt_token_ids: list[int], params: SamplingParams) -> None:
         """Refuse parameters that do not fit this model or this prompt."""
+        if not isinstance(params, SamplingParams):
+            raise RequestError(f"params is {params!r:.80}; it must be SamplingParams", param="params")
         for name, ids in (("logit_bias", params.logit_bias), ("stop_token_ids", params.stop_token_ids)):
             for token_id in ids:
                 if token_id >= self._vocab_size:

@@ -172,6 +172,17 @@ def test_a_bad_prompt_is_refused_by_name(llm, prompt, field):
     assert not llm.stats().waiting
 
 
+@pytest.mark.parametrize("params", [5, "", [], {}, [5], None])
+def test_parameters_of_another_kind_are_refused(llm, params):
+    if params is not None:
+        with pytest.raises(RequestError, match="SamplingParams"):
+            llm.generate(PROMPT, params)
+        with pytest.raises(RequestError, match="SamplingParams"):
+            llm.stream(PROMPT, params)
+    with pytest.raises(RequestError, match="messages"):
+        llm.chat(params)
+
+
 def test_too_long_is_refused_with_both_numbers(llm):
     with pytest.raises(ContextLengthError, match="300 tokens.*256"):
         llm.generate([list(range(300))], greedy())
