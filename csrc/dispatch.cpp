@@ -2,6 +2,10 @@
 #include <vector>
 
 #include "kernels.h"
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace redline {
 
@@ -9,9 +13,22 @@ namespace scalar { const Kernels& table(); }
 #if REDLINE_HAVE_X86
 namespace avx2 { const Kernels& table(); }
 namespace avx512 { const Kernels& table(); }
+namespace amx { const Kernels& table(); }
 #endif
 
 namespace {
+
+#if REDLINE_HAVE_X86
+// Linux lets a process use tiles only after it has asked, because they make its saved state larger.
+bool may_use_tiles() {
+#if defined(__linux__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+#endif
 
 // The tables that this machine can run, the widest first.
 std::vector<const Kernels*> find_supported() {
@@ -23,6 +40,9 @@ std::vector<const Kernels*> find_supported() {
   const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                           __builtin_cpu_supports("avx512vnni");
+  const bool has_amx = __builtin_cpu_supports("amx-tile") && __builtin_cpu_supports("amx-int8") &&
+                       __builtin_cpu_supports("amx-bf16") && __builtin_cpu_supports("avx512bf16");
+  if (has_avx2 && has_avx512 && has_amx && may_use_tiles()) tables.push_back(&amx::table());
   if (has_avx2 && has_avx512) tables.push_back(&avx512::table());
   if (has_avx2) tables.push_back(&avx2::table());
 #endif

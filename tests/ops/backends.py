@@ -26,7 +26,7 @@ class OnISA:
 
 
 def _isa_params():
-    for isa in ("scalar", "avx2", "avx512"):
+    for isa in ("scalar", "avx2", "avx512", "amx"):
         supported = _kernels.select_isa(isa)
         _kernels.select_isa("auto")
         skip = pytest.mark.skip(reason=f"this machine or build has no {isa}")
