@@ -36,17 +36,48 @@ struct PackedInt {
   IntMatrix matrix;
 };
 
+using Vector = std::optional<Dense<const float, 1>>;
+using Matrix = std::optional<Strided<const float, 2>>;
+
+// What a matmul does besides: see MatmulInput and MatmulOutput.
+struct Fused {
+  Vector norm_weight, bias;
+  float eps;
+  Matrix addend;
+  int gate;
+};
+
+template <typename Array>
+bool has_shape(const Array& array, std::initializer_list<int64_t> shape) {
+  size_t axis = 0;
+  for (int64_t size : shape)
+    if (static_cast<int64_t>(array.shape(axis++)) != size) return false;
+  return true;
+}
+
+template <typename Array>
+bool has_dense_rows(const Array& matrix) {
+  return matrix.shape(0) == 0 || matrix.shape(1) <= 1 || matrix.stride(1) == 1;
+}
+
 template <typename Kernel, typename Packed>
-void run_matmul(Kernel kernel, const Strided<const float, 2>& x, const Packed& packed, Dense<float, 2>& y) {
-  const int64_t rows = static_cast<int64_t>(x.shape(0));
-  if (static_cast<int64_t>(x.shape(1)) != packed.matrix.inputs || (rows > 0 && x.shape(1) > 1 && x.stride(1) != 1) ||
-      static_cast<int64_t>(y.shape(0)) != rows || static_cast<int64_t>(y.shape(1)) != packed.matrix.outputs)
-    throw nb::value_error("shapes of x, weight and y do not agree, or the rows of x are not dense");
-  const int64_t stride = x.stride(0);
-  const float* from = x.data();
-  float* to = y.data();
+void run_matmul(Kernel kernel, const Strided<const float, 2>& x, const Packed& packed, Strided<float, 2>& y,
+                const Fused& fused) {
+  const int64_t rows = static_cast<int64_t>(x.shape(0)), inputs = packed.matrix.inputs;
+  const int64_t outputs = packed.matrix.outputs / (fused.gate < 0 ? 1 : 2);
+  if (!has_shape(x, {rows, inputs}) || !has_dense_rows(x) || !has_shape(y, {rows, outputs}) || !has_dense_rows(y) ||
+      (fused.gate >= 0 && (packed.matrix.outputs % 2 || fused.gate > 2 || fused.addend)) ||
+      (fused.norm_weight && !has_shape(*fused.norm_weight, {inputs})) ||
+      (fused.bias && !has_shape(*fused.bias, {packed.matrix.outputs})) ||
+      (fused.addend && !(has_shape(*fused.addend, {rows, outputs}) && has_dense_rows(*fused.addend))))
+    throw nb::value_error("shapes of the operands do not agree, or rows are not dense");
+  const MatmulInput in = {x.data(), x.stride(0), rows, fused.norm_weight ? fused.norm_weight->data() : nullptr,
+                          fused.eps};
+  const MatmulOutput out = {y.data(), y.stride(0), fused.bias ? fused.bias->data() : nullptr,
+                            fused.addend ? fused.addend->data() : nullptr,
+                            fused.addend ? fused.addend->stride(0) : 0, static_cast<Gate>(fused.gate)};
   nb::gil_scoped_release release;
-  kernel(from, stride, rows, packed.matrix, to);
+  kernel(in, packed.matrix, out);
 }
 
 template <typename Kernel, typename Packed>
@@ -56,6 +87,11 @@ bool run_embedding(Kernel kernel, const Dense<const int32_t, 1>& ids, const Pack
   nb::gil_scoped_release release;
   return kernel(ids.data(), static_cast<int64_t>(ids.shape(0)), packed.matrix, y.data());
 }
+
+template <typename T>
+struct Tag {
+  using type = T;
+};
 
 void bind_weights(nb::module_& m) {
   nb::class_<PackedFloat>(m, "PackedFloat")
@@ -81,15 +117,18 @@ void bind_weights(nb::module_& m) {
   using X = Strided<const float, 2>;
   using Y = Dense<float, 2>;
   using Ids = Dense<const int32_t, 1>;
-  m.def(
-      "matmul_float", [](X x, const PackedFloat& w, Y y) { run_matmul(kernels().matmul_float, x, w, y); },
-      fixed("x"), nb::arg("weight"), fixed("y"));
-  m.def(
-      "matmul_int8", [](X x, const PackedInt& w, Y y) { run_matmul(kernels().matmul_int8, x, w, y); }, fixed("x"),
-      nb::arg("weight"), fixed("y"));
-  m.def(
-      "matmul_int4", [](X x, const PackedInt& w, Y y) { run_matmul(kernels().matmul_int4, x, w, y); }, fixed("x"),
-      nb::arg("weight"), fixed("y"));
+  const auto bind_matmul = [&m](const char* name, auto choose, auto packed) {
+    using Packed = decltype(packed);
+    m.def(
+        name,
+        [choose](X x, const typename Packed::type& w, Strided<float, 2> y, Vector norm_weight, float eps, Vector bias, Matrix addend,
+                 int gate) { run_matmul(choose(), x, w, y, Fused{norm_weight, bias, eps, addend, gate}); },
+        fixed("x"), nb::arg("weight"), fixed("y"), fixed("norm_weight").none(), nb::arg("eps"),
+        fixed("bias").none(), fixed("addend").none(), nb::arg("gate"));
+  };
+  bind_matmul("matmul_float", [] { return kernels().matmul_float; }, Tag<PackedFloat>());
+  bind_matmul("matmul_int8", [] { return kernels().matmul_int8; }, Tag<PackedInt>());
+  bind_matmul("matmul_int4", [] { return kernels().matmul_int4; }, Tag<PackedInt>());
   m.def(
       "embedding_float",
       [](Ids ids, const PackedFloat& w, Y y) { return run_embedding(kernels().embedding_float, ids, w, y); },
@@ -191,7 +230,7 @@ void bind_elementwise(nb::module_& m) {
   m.def(
       "gated_activation",
       [](int kind, Strided<const float, 2> x, Dense<float, 2> y) {
-        kernels().gated_activation(kind, x.data(), row_stride(x), y.data(), y.shape(0), y.shape(1));
+        kernels().gated_activation(static_cast<Gate>(kind), x.data(), row_stride(x), y.data(), y.shape(0), y.shape(1));
       },
       nb::arg("kind"), fixed("x"), fixed("y"), Release());
   m.def(

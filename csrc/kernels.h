@@ -34,6 +34,28 @@ struct IntMatrix {
   int64_t outputs, inputs;
 };
 
+// How a gated MLP bends its gates: silu, gelu by tanh, gelu by erf.
+enum class Gate : int { none = -1, silu, gelu_tanh, gelu_erf };
+
+// The rows of a matmul, row r at x + r * stride, each normed by RMSNorm first unless norm_weight is null.
+struct MatmulInput {
+  const float* x;
+  int64_t stride, rows;
+  const float* norm_weight;
+  float eps;
+};
+
+// Where the outputs go, row r at y + r * stride, and what is done to them on the way, in this order: + bias[o],
+// + addend[r, o] (null: none); or, with a gate, gate(output o) * output o + outputs / 2, which halves the outputs.
+struct MatmulOutput {
+  float* y;
+  int64_t stride;
+  const float* bias;
+  const float* addend;
+  int64_t addend_stride;
+  Gate gate;
+};
+
 // Where pack_gguf() writes: the arrays of an IntMatrix.
 struct IntTarget {
   uint8_t* codes;
@@ -100,8 +122,8 @@ struct Kernels {
                     int64_t rows, int64_t dim);
   void (*add)(const float* x, int64_t x_stride, const float* y, int64_t y_stride, float* z, int64_t rows,
               int64_t dim);
-  // kind 0: silu, 1: gelu by tanh, 2: gelu by erf; x has rows of 2 * dim.
-  void (*gated_activation)(int kind, const float* x, int64_t x_stride, float* y, int64_t rows, int64_t dim);
+  // x has rows of 2 * dim.
+  void (*gated_activation)(Gate kind, const float* x, int64_t x_stride, float* y, int64_t rows, int64_t dim);
   void (*softcap)(const float* x, int64_t x_stride, float cap, float* y, int64_t rows, int64_t dim);
   // cos and sin have rows of `half`; positions index them.
   void (*rope)(const float* x, int64_t x_stride, const float* cos, const float* sin, const int32_t* positions,
@@ -113,10 +135,10 @@ struct Kernels {
   void (*top_logprobs)(const TopLogprobsArgs&);
   void (*penalties)(float* logits, const int32_t* ids, const int32_t* counts, int64_t n, float repetition,
                     float presence, float frequency);
-  // y[r, o] = sum over k of x[r, k] * w[o, k]; x row r starts at x + r * x_stride, y is dense.
-  void (*matmul_float)(const float* x, int64_t x_stride, int64_t rows, const FloatMatrix& w, float* y);
-  void (*matmul_int8)(const float* x, int64_t x_stride, int64_t rows, const IntMatrix& w, float* y);
-  void (*matmul_int4)(const float* x, int64_t x_stride, int64_t rows, const IntMatrix& w, float* y);
+  // y[r, o] = sum over k of x[r, k] * w[o, k], with what comes before and after it.
+  void (*matmul_float)(const MatmulInput& x, const FloatMatrix& w, const MatmulOutput& y);
+  void (*matmul_int8)(const MatmulInput& x, const IntMatrix& w, const MatmulOutput& y);
+  void (*matmul_int4)(const MatmulInput& x, const IntMatrix& w, const MatmulOutput& y);
   // y[i, :] = row ids[i] of w. Returns false, having written nothing, when an id is out of range.
   bool (*embedding_float)(const int32_t* ids, int64_t count, const FloatMatrix& w, float* y);
   bool (*embedding_int8)(const int32_t* ids, int64_t count, const IntMatrix& w, float* y);

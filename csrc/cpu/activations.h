@@ -9,13 +9,11 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <memory>
 
 #include "cpu/int_layout.h"
 #include "cpu/matmul_loop.h"
 #include "cpu/numbers.h"
 #include "kernels.h"
-#include "threads.h"
 
 namespace redline {
 namespace REDLINE_ISA {
@@ -171,30 +169,19 @@ inline void quantise_row(const float* x, const IntMatrix& w, const Activations& 
   }
 }
 
-// Memory of the calling thread that is kept from call to call.
-inline uint8_t* scratch(int64_t bytes) {
-  thread_local std::unique_ptr<uint8_t[]> memory;
-  thread_local int64_t size = 0;
-  if (bytes > size) {
-    memory.reset(new uint8_t[bytes + 64]);
-    size = bytes;
-  }
-  return reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(memory.get()) + 63) & ~uintptr_t{63});
+inline int64_t bytes_per_row(const IntMatrix& w) {
+  return ceil_div(w.inputs, kGroup) * (kGroup * w.planes + 4 + 4 + 8);
 }
 
-inline Activations quantise_rows(const float* x, int64_t x_stride, int64_t rows, const IntMatrix& w) {
+inline Activations allocate_activations(const IntMatrix& w, int64_t rows) {
   const int64_t groups = ceil_div(w.inputs, kGroup), cells = rows * groups;
-  uint8_t* memory = scratch(cells * (kGroup * w.planes + 4 + 4 + 8));
+  uint8_t* memory = scratch<kRowsScratch>(rows * bytes_per_row(w));
   Activations a;
   a.groups = groups;
   a.codes = reinterpret_cast<int8_t*>(memory);
   a.scales = reinterpret_cast<float*>(memory + cells * kGroup * w.planes);
   a.scaled_sums = a.scales + cells;
   a.corrections = reinterpret_cast<int32_t*>(a.scaled_sums + cells);
-  const int64_t grain = 1 + 16384 / w.inputs;  // fewer rows are not worth a second thread
-  parallel_for(rows, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) quantise_row(x + r * x_stride, w, a, r);
-  });
   return a;
 }
 

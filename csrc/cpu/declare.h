@@ -14,7 +14,7 @@ void add_rmsnorm(const float* x, int64_t x_stride, const float* residual, int64_
 void layernorm(const float* x, int64_t x_stride, const float* weight, const float* bias, float eps, float* y,
                int64_t rows, int64_t dim);
 void add(const float* x, int64_t x_stride, const float* y, int64_t y_stride, float* z, int64_t rows, int64_t dim);
-void gated_activation(int kind, const float* x, int64_t x_stride, float* y, int64_t rows, int64_t dim);
+void gated_activation(Gate kind, const float* x, int64_t x_stride, float* y, int64_t rows, int64_t dim);
 void softcap(const float* x, int64_t x_stride, float cap, float* y, int64_t rows, int64_t dim);
 void rope(const float* x, int64_t x_stride, const float* cos, const float* sin, const int32_t* positions,
           bool interleaved, float* y, int64_t tokens, int64_t heads, int64_t dim, int64_t half);
@@ -26,9 +26,9 @@ void top_logprobs(const TopLogprobsArgs&);
 void penalties(float* logits, const int32_t* ids, const int32_t* counts, int64_t n, float repetition,
                float presence, float frequency);
 
-void matmul_float(const float* x, int64_t x_stride, int64_t rows, const FloatMatrix& w, float* y);
-void matmul_int8(const float* x, int64_t x_stride, int64_t rows, const IntMatrix& w, float* y);
-void matmul_int4(const float* x, int64_t x_stride, int64_t rows, const IntMatrix& w, float* y);
+void matmul_float(const MatmulInput& x, const FloatMatrix& w, const MatmulOutput& y);
+void matmul_int8(const MatmulInput& x, const IntMatrix& w, const MatmulOutput& y);
+void matmul_int4(const MatmulInput& x, const IntMatrix& w, const MatmulOutput& y);
 bool embedding_float(const int32_t* ids, int64_t count, const FloatMatrix& w, float* y);
 bool embedding_int8(const int32_t* ids, int64_t count, const IntMatrix& w, float* y);
 bool embedding_int4(const int32_t* ids, int64_t count, const IntMatrix& w, float* y);

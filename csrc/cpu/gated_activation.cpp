@@ -1,24 +1,10 @@
 #include "cpu/declare.h"
 #include "cpu/elementwise.h"
+#include "cpu/gates.h"
 
 namespace redline {
 namespace REDLINE_ISA {
 namespace {
-
-f32x8 silu(f32x8 x) { return x / (splat(1.0f) + exp(splat(0.0f) - x)); }
-
-f32x8 gelu_tanh(f32x8 x) {
-  const f32x8 inner = splat(0.797884561f) * fma(splat(0.044715f) * x * x, x, x);  // sqrt(2 / pi)
-  return splat(0.5f) * x * (splat(1.0f) + tanh(inner));
-}
-
-// Few models use it, so the C library's erf will do.
-f32x8 gelu_erf(f32x8 x) {
-  float t[kLanes];
-  store(t, x);
-  for (float& v : t) v = 0.5f * v * (1.0f + std::erf(v * 0.707106781f));
-  return load(t);
-}
 
 template <typename Activation>
 void gated(const float* x, int64_t x_stride, float* y, int64_t rows, int64_t dim, Activation activation) {
@@ -30,10 +16,8 @@ void gated(const float* x, int64_t x_stride, float* y, int64_t rows, int64_t dim
 
 }  // namespace
 
-void gated_activation(int kind, const float* x, int64_t x_stride, float* y, int64_t rows, int64_t dim) {
-  if (kind == 0) gated(x, x_stride, y, rows, dim, [](f32x8 v) { return silu(v); });
-  else if (kind == 1) gated(x, x_stride, y, rows, dim, [](f32x8 v) { return gelu_tanh(v); });
-  else gated(x, x_stride, y, rows, dim, [](f32x8 v) { return gelu_erf(v); });
+void gated_activation(Gate kind, const float* x, int64_t x_stride, float* y, int64_t rows, int64_t dim) {
+  with_gate(kind, [=](auto activation) { gated(x, x_stride, y, rows, dim, activation); });
 }
 
 }  // namespace REDLINE_ISA

@@ -26,7 +26,7 @@ struct Tile {
   const IntMatrix& w;
   int64_t row, block;
   float* y;
-  int64_t lanes;
+  int64_t y_stride, lanes;
 };
 
 }  // namespace

@@ -125,7 +125,7 @@ void multiply_halves(const Tile& t, int first) {
     }
   for (int h = 0; h < kHalves; ++h)
     for (int r = 0; r < kRows; ++r)
-      store_lanes(t.y + r * t.w.outputs + 8 * (first + h), acc[h][r], t.lanes - 8 * (first + h));
+      store_lanes(t.y + r * t.y_stride + 8 * (first + h), acc[h][r], t.lanes - 8 * (first + h));
 }
 
 template <typename F, int kRows>

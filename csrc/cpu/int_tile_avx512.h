@@ -86,7 +86,7 @@ void multiply(const Tile& t) {
       }
     }
   const __mmask16 mask = static_cast<__mmask16>((1u << t.lanes) - 1);
-  for (int r = 0; r < kRows; ++r) _mm512_mask_storeu_ps(t.y + r * t.w.outputs, mask, acc[r]);
+  for (int r = 0; r < kRows; ++r) _mm512_mask_storeu_ps(t.y + r * t.y_stride, mask, acc[r]);
 }
 
 }  // namespace

@@ -33,7 +33,7 @@ void multiply(const Tile& t) {
       }
       if (g % F::kParts == F::kParts - 1) cell += kCellBytes<F::kBits>;
     }
-    for (int64_t lane = 0; lane < t.lanes; ++lane) t.y[r * t.w.outputs + lane] = acc[lane];
+    for (int64_t lane = 0; lane < t.lanes; ++lane) t.y[r * t.y_stride + lane] = acc[lane];
   }
 }
 constexpr int kTileRows = 1;

@@ -103,25 +103,34 @@ void multiply_last(int64_t rows, const Tile<T>& t) {
 }
 
 template <typename T>
-void matmul(const float* x, int64_t x_stride, int64_t rows, const FloatMatrix& w, float* y) {
-  const int64_t blocks = ceil_div(w.outputs, kBlock), step = rows_at_once(w.inputs * 4);
-  for (int64_t start = 0; start < rows; start += step) {
-    const int64_t end_row = std::min(start + step, rows);
-    parallel_for(blocks, blocks_at_once(blocks), [&](int64_t begin, int64_t end) {
-      for (int64_t block = begin; block < end; ++block) {
-        const T* panel = static_cast<const T*>(w.data) + block * w.inputs * kBlock;
-        const int64_t lanes = std::min(kBlock, w.outputs - block * kBlock);
-        const auto tile = [&](int64_t row) {
-          return Tile<T>{x + row * x_stride, x_stride, panel, w.inputs, y + row * w.outputs + block * kBlock,
-                         w.outputs, lanes};
-        };
-        int64_t row = start;
-        for (; row + kTileRows <= end_row; row += kTileRows) multiply<kTileRows>(tile(row));
-        multiply_last<kTileRows - 1>(end_row - row, tile(row));
-      }
-    });
+struct FloatMatmul {
+  using Matrix = FloatMatrix;
+  struct Rows {
+    float* values;
+  };
+
+  static int64_t bytes_per_row(const FloatMatrix& w) { return w.inputs * 4; }
+  static Rows allocate(const FloatMatrix& w, int64_t rows) {
+    return {reinterpret_cast<float*>(scratch<kRowsScratch>(rows * w.inputs * 4))};
   }
-}
+  static void prepare(const FloatMatrix& w, const Rows& rows, int64_t r, const float* x) {
+    std::memcpy(rows.values + r * w.inputs, x, w.inputs * 4);
+  }
+
+  static void multiply(const FloatMatrix& w, const Rows& rows, int64_t count, const Strip* strips, int n) {
+    for (int i = 0; i < n; ++i) {
+      const Strip& s = strips[i];
+      const T* panel = static_cast<const T*>(w.data) + s.block * w.inputs * kBlock;
+      const auto tile = [&](int64_t row) {
+        return Tile<T>{rows.values + row * w.inputs, w.inputs, panel, w.inputs, s.y + row * s.stride, s.stride,
+                       s.lanes};
+      };
+      int64_t row = 0;
+      for (; row + kTileRows <= count; row += kTileRows) redline::REDLINE_ISA::multiply<kTileRows>(tile(row));
+      multiply_last<kTileRows - 1>(count - row, tile(row));
+    }
+  }
+};
 
 template <typename T>
 bool embedding(const int32_t* ids, int64_t count, const FloatMatrix& w, float* y) {
@@ -150,10 +159,10 @@ void pack(const uint8_t* rows, int64_t outputs, int64_t inputs, int64_t first, u
 
 }  // namespace
 
-void matmul_float(const float* x, int64_t x_stride, int64_t rows, const FloatMatrix& w, float* y) {
-  if (w.type == FloatType::f32) return matmul<float>(x, x_stride, rows, w, y);
-  if (w.type == FloatType::f16) return matmul<f16>(x, x_stride, rows, w, y);
-  matmul<bf16>(x, x_stride, rows, w, y);
+void matmul_float(const MatmulInput& x, const FloatMatrix& w, const MatmulOutput& y) {
+  if (w.type == FloatType::f32) return matmul<FloatMatmul<float>>(x, w, y);
+  if (w.type == FloatType::f16) return matmul<FloatMatmul<f16>>(x, w, y);
+  matmul<FloatMatmul<bf16>>(x, w, y);
 }
 
 bool embedding_float(const int32_t* ids, int64_t count, const FloatMatrix& w, float* y) {

@@ -29,27 +29,26 @@ void multiply_last(int64_t rows, const Tile& t) {
   }
 }
 
+// The format F of a matrix as matmul_loop.h wants it.
 template <typename F>
-void multiply_rows(const Activations& a, const IntMatrix& w, int64_t rows, int64_t block, float* y) {
-  const int64_t first = block * kBlock, lanes = std::min(kBlock, w.outputs - first);
-  const auto tile = [&](int64_t row) { return Tile{a, w, row, block, y + row * w.outputs + first, lanes}; };
-  int64_t row = 0;
-  for (; row + kTileRows <= rows; row += kTileRows) multiply<F, kTileRows>(tile(row));
-  multiply_last<F, kTileRows - 1>(rows - row, tile(row));
-}
+struct IntMatmul {
+  using Matrix = IntMatrix;
+  using Rows = Activations;
 
-template <typename F>
-void matmul(const float* x, int64_t x_stride, int64_t rows, const IntMatrix& w, float* y) {
-  const int64_t step = rows_at_once(w.inputs * w.planes), blocks = ceil_div(w.outputs, kBlock);
-  for (int64_t first = 0; first < rows; first += step) {
-    const int64_t count = std::min(step, rows - first);
-    const Activations a = quantise_rows(x + first * x_stride, x_stride, count, w);
-    parallel_for(blocks, blocks_at_once(blocks), [&](int64_t begin, int64_t end) {
-      for (int64_t block = begin; block < end; ++block)
-        multiply_rows<F>(a, w, count, block, y + first * w.outputs);
-    });
+  static int64_t bytes_per_row(const IntMatrix& w) { return w.inputs * w.planes; }
+  static Rows allocate(const IntMatrix& w, int64_t rows) { return allocate_activations(w, rows); }
+  static void prepare(const IntMatrix& w, const Rows& a, int64_t row, const float* x) { quantise_row(x, w, a, row); }
+
+  static void multiply(const IntMatrix& w, const Rows& a, int64_t rows, const Strip* strips, int n) {
+    for (int i = 0; i < n; ++i) {
+      const Strip& s = strips[i];
+      const auto tile = [&](int64_t row) { return Tile{a, w, row, s.block, s.y + row * s.stride, s.stride, s.lanes}; };
+      int64_t row = 0;
+      for (; row + kTileRows <= rows; row += kTileRows) redline::REDLINE_ISA::multiply<F, kTileRows>(tile(row));
+      multiply_last<F, kTileRows - 1>(rows - row, tile(row));
+    }
   }
-}
+};
 
 template <int kBits>
 bool embedding(const int32_t* ids, int64_t count, const IntMatrix& w, float* y) {

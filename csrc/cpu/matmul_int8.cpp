@@ -7,18 +7,18 @@ namespace REDLINE_ISA {
 namespace {
 
 template <int kPlanes>
-void choose(const float* x, int64_t x_stride, int64_t rows, const IntMatrix& w, float* y) {
-  if (w.group == 16) return matmul<Format<8, false, float, 16, kPlanes>>(x, x_stride, rows, w, y);
-  if (w.half_scales && w.mins) return matmul<Format<8, true, f16, 32, kPlanes>>(x, x_stride, rows, w, y);
-  if (w.half_scales) return matmul<Format<8, false, f16, 32, kPlanes>>(x, x_stride, rows, w, y);
-  if (w.mins) return matmul<Format<8, true, float, 32, kPlanes>>(x, x_stride, rows, w, y);
-  matmul<Format<8, false, float, 32, kPlanes>>(x, x_stride, rows, w, y);
+void choose(const MatmulInput& x, const IntMatrix& w, const MatmulOutput& y) {
+  if (w.group == 16) return matmul<IntMatmul<Format<8, false, float, 16, kPlanes>>>(x, w, y);
+  if (w.half_scales && w.mins) return matmul<IntMatmul<Format<8, true, f16, 32, kPlanes>>>(x, w, y);
+  if (w.half_scales) return matmul<IntMatmul<Format<8, false, f16, 32, kPlanes>>>(x, w, y);
+  if (w.mins) return matmul<IntMatmul<Format<8, true, float, 32, kPlanes>>>(x, w, y);
+  matmul<IntMatmul<Format<8, false, float, 32, kPlanes>>>(x, w, y);
 }
 
 }  // namespace
 
-void matmul_int8(const float* x, int64_t x_stride, int64_t rows, const IntMatrix& w, float* y) {
-  w.planes == 2 ? choose<2>(x, x_stride, rows, w, y) : choose<1>(x, x_stride, rows, w, y);
+void matmul_int8(const MatmulInput& x, const IntMatrix& w, const MatmulOutput& y) {
+  w.planes == 2 ? choose<2>(x, w, y) : choose<1>(x, w, y);
 }
 
 bool embedding_int8(const int32_t* ids, int64_t count, const IntMatrix& w, float* y) {

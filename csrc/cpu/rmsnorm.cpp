@@ -1,28 +1,10 @@
 #include "cpu/declare.h"
 #include "cpu/elementwise.h"
+#include "cpu/normalise.h"
 
 namespace redline {
 namespace REDLINE_ISA {
 namespace {
-
-float mean_square(const float* x, int64_t dim) {
-  f32x8 acc = splat(0.0f);
-  int64_t i = 0;
-  for (; i + kLanes <= dim; i += kLanes) {
-    const f32x8 v = load(x + i);
-    acc = fma(v, v, acc);
-  }
-  float total = sum(acc);
-  for (; i < dim; ++i) total = fma(x[i], x[i], total);
-  return total / static_cast<float>(dim);
-}
-
-void normalise(const float* in, const float* weight, float eps, float* out, int64_t dim) {
-  const float scale = 1.0f / std::sqrt(mean_square(in, dim) + eps);
-  int64_t i = 0;
-  for (; i + kLanes <= dim; i += kLanes) store(out + i, load(in + i) * splat(scale) * load(weight + i));
-  for (; i < dim; ++i) out[i] = in[i] * scale * weight[i];
-}
 
 void add_row(const float* a, const float* b, float* out, int64_t dim) {
   int64_t i = 0;

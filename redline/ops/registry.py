@@ -15,6 +15,7 @@ from redline.errors import ConfigError
 
 # op name -> functions it provides; the folder is redline/ops/<op name>/
 OPS: dict[str, tuple[str, ...]] = {
+    "empty": ("empty",),
     "matmul_float": ("matmul_float", "embedding_float"),
     "matmul_int8": ("matmul_int8", "embedding_int8"),
     "matmul_int4": ("matmul_int4", "embedding_int4"),

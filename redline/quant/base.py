@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, Unpack
 
 from redline.errors import ModelFileError
+from redline.ops.fused import Fused
 
 
 class Weight(Protocol):
@@ -20,8 +21,8 @@ class Weight(Protocol):
     @property
     def nbytes(self) -> int: ...
 
-    def matmul(self, ops: Any, x_TK: Any) -> Any:
-        """x_TK @ weight.T -> y_TO."""
+    def matmul(self, ops: Any, x_TK: Any, **fused: Unpack[Fused]) -> Any:
+        """x_TK @ weight.T -> y_TO, with what redline/ops/fused.py names before and after it."""
 
     def with_precise_activations(self) -> Self:
         """The same matrix; what it is multiplied with is rounded as little as its kernels allow."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from redline import _kernels
 from redline.errors import ModelFileError
 from redline.ops.arrays import Array
+from redline.ops.fused import Fused
 from redline.ops.packed import FLOAT_FORMATS, PackedFloat, as_bytes, float_dtype
 
 
@@ -47,8 +48,8 @@ class FloatWeight:
     def nbytes(self) -> int:
         return self.packed.nbytes
 
-    def matmul(self, ops: Any, x_TK: Any) -> Any:
-        return ops.matmul_float(x_TK, self.packed)
+    def matmul(self, ops: Any, x_TK: Any, **fused: Unpack[Fused]) -> Any:
+        return ops.matmul_float(x_TK, self.packed, **fused)
 
     def with_precise_activations(self) -> FloatWeight:
         return self

@@ -7,19 +7,21 @@ import numpy as np
 from redline import _kernels
 from redline.errors import KernelError
 from redline.ops.arrays import F32, I32
+from redline.ops.matmul_cpu import call_matmul
 from redline.ops.packed import PackedFloat
 
 
-def matmul_float(x_TK: F32, packed: PackedFloat) -> F32:
-    y_TO = np.empty((x_TK.shape[0], packed.num_outputs), np.float32)
-    try:
-        _kernels.matmul_float(x_TK, packed.kernel, y_TO)
-    except (TypeError, ValueError) as error:
-        raise KernelError(
-            f"matmul_float: x is {x_TK.dtype} {x_TK.shape} with strides {x_TK.strides}; it must be float32 "
-            f"[rows, {packed.num_inputs}] with dense rows"
-        ) from error
-    return y_TO
+def matmul_float(
+    x_TK: F32,
+    packed: PackedFloat,
+    *,
+    norm: tuple[F32, float] | None = None,
+    bias: F32 | None = None,
+    gate: str | None = None,
+    addend: F32 | None = None,
+    out: F32 | None = None,
+) -> F32:
+    return call_matmul(_kernels.matmul_float, x_TK, packed, norm, bias, gate, addend, out)
 
 
 def embedding_float(ids_T: I32, packed: PackedFloat) -> F32:

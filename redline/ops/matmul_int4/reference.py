@@ -6,10 +6,22 @@ from typing import Any
 
 from redline.ops.array_api import namespace
 from redline.ops.dequantise import int_matrix, quantised_activations
+from redline.ops.matmul_reference import after, before
 
 
-def matmul_int4(x_TK: Any, packed: Any) -> Any:
-    return quantised_activations(x_TK, packed.activation_bits) @ int_matrix(packed, x_TK.dtype).T
+def matmul_int4(
+    x_TK: Any,
+    packed: Any,
+    *,
+    norm: tuple[Any, float] | None = None,
+    bias: Any = None,
+    gate: str | None = None,
+    addend: Any = None,
+    out: Any = None,
+) -> Any:
+    x_TK = before(x_TK, norm)
+    y_TO = quantised_activations(x_TK, packed.activation_bits) @ int_matrix(packed, x_TK.dtype).T
+    return after(y_TO, bias, gate, addend, out)
 
 
 def embedding_int4(ids_T: Any, packed: Any) -> Any:

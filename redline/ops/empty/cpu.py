@@ -1,0 +1,11 @@
+"""empty on NumPy arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from redline.ops.arrays import F32
+
+
+def empty(shape: tuple[int, ...]) -> F32:
+    return np.empty(shape, np.float32)
