@@ -1,1 +1,1 @@
-"""empty(shape) -> float32 array of that shape, its values not set: parts of a result will be written there."""
+"""empty(shape) -> float32 array of that shape, its values not set: parts of a result go there."""
