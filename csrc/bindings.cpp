@@ -203,14 +203,6 @@ void bind_norms(nb::module_& m) {
       },
       fixed("x"), fixed("weight"), nb::arg("eps"), fixed("y"), Release());
   m.def(
-      "add_rmsnorm",
-      [](Strided<const float, 2> x, Strided<const float, 2> residual, Dense<const float, 1> weight, float eps,
-         Dense<float, 2> y, Dense<float, 2> total) {
-        kernels().add_rmsnorm(x.data(), row_stride(x), residual.data(), row_stride(residual), weight.data(), eps,
-                              y.data(), total.data(), x.shape(0), x.shape(1));
-      },
-      fixed("x"), fixed("residual"), fixed("weight"), nb::arg("eps"), fixed("y"), fixed("total"), Release());
-  m.def(
       "layernorm",
       [](Strided<const float, 2> x, Dense<const float, 1> weight, Dense<const float, 1> bias, float eps,
          Dense<float, 2> y) {
@@ -239,6 +231,12 @@ void bind_elementwise(nb::module_& m) {
         kernels().softcap(x.data(), row_stride(x), cap, y.data(), x.shape(0), x.shape(1));
       },
       fixed("x"), nb::arg("cap"), fixed("y"), Release());
+  m.def(
+      "scale",
+      [](Strided<const float, 2> x, float factor, Dense<float, 2> y) {
+        kernels().scale(x.data(), row_stride(x), factor, y.data(), x.shape(0), x.shape(1));
+      },
+      fixed("x"), nb::arg("factor"), fixed("y"), Release());
   // Returns the index of a position outside the tables, or -1.
   m.def(
       "rope",

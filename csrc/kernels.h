@@ -116,8 +116,6 @@ struct Kernels {
   // A matrix x is rows of dim (or tokens of heads * dim) floats, row r at x + r * x_stride; results are dense.
   void (*rmsnorm)(const float* x, int64_t x_stride, const float* weight, float eps, float* y, int64_t tokens,
                   int64_t heads, int64_t dim);
-  void (*add_rmsnorm)(const float* x, int64_t x_stride, const float* residual, int64_t residual_stride,
-                      const float* weight, float eps, float* y, float* total, int64_t rows, int64_t dim);
   void (*layernorm)(const float* x, int64_t x_stride, const float* weight, const float* bias, float eps, float* y,
                     int64_t rows, int64_t dim);
   void (*add)(const float* x, int64_t x_stride, const float* y, int64_t y_stride, float* z, int64_t rows,
@@ -125,6 +123,7 @@ struct Kernels {
   // x has rows of 2 * dim.
   void (*gated_activation)(Gate kind, const float* x, int64_t x_stride, float* y, int64_t rows, int64_t dim);
   void (*softcap)(const float* x, int64_t x_stride, float cap, float* y, int64_t rows, int64_t dim);
+  void (*scale)(const float* x, int64_t x_stride, float factor, float* y, int64_t rows, int64_t dim);
   // cos and sin have rows of `half`; positions index them.
   void (*rope)(const float* x, int64_t x_stride, const float* cos, const float* sin, const int32_t* positions,
                bool interleaved, float* y, int64_t tokens, int64_t heads, int64_t dim, int64_t half);

@@ -9,13 +9,12 @@ namespace REDLINE_ISA {
 
 void rmsnorm(const float* x, int64_t x_stride, const float* weight, float eps, float* y, int64_t tokens,
              int64_t heads, int64_t dim);
-void add_rmsnorm(const float* x, int64_t x_stride, const float* residual, int64_t residual_stride,
-                 const float* weight, float eps, float* y, float* total, int64_t rows, int64_t dim);
 void layernorm(const float* x, int64_t x_stride, const float* weight, const float* bias, float eps, float* y,
                int64_t rows, int64_t dim);
 void add(const float* x, int64_t x_stride, const float* y, int64_t y_stride, float* z, int64_t rows, int64_t dim);
 void gated_activation(Gate kind, const float* x, int64_t x_stride, float* y, int64_t rows, int64_t dim);
 void softcap(const float* x, int64_t x_stride, float cap, float* y, int64_t rows, int64_t dim);
+void scale(const float* x, int64_t x_stride, float factor, float* y, int64_t rows, int64_t dim);
 void rope(const float* x, int64_t x_stride, const float* cos, const float* sin, const int32_t* positions,
           bool interleaved, float* y, int64_t tokens, int64_t heads, int64_t dim, int64_t half);
 void kv_store(const KvStoreArgs&);

@@ -21,11 +21,11 @@ const Kernels& table() {
     k.embedding_int4 = embedding_int4;
     k.pack_float = pack_float;
     k.pack_gguf = pack_gguf;
-    k.add_rmsnorm = add_rmsnorm;
     k.layernorm = layernorm;
     k.add = add;
     k.gated_activation = gated_activation;
     k.softcap = softcap;
+    k.scale = scale;
     k.rope = rope;
     k.kv_store = kv_store;
     k.attention = attention;

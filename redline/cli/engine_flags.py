@@ -24,6 +24,11 @@ NAMES = {
     "kv_format": "number format of the K/V cache (default: auto)",
     "compute": "integer kernels, or float ones on dequantised weights (default: auto)",
 }
+SWITCHES = {
+    "prefix_cache": "reuse the K/V of equal prompt beginnings",
+    "fusion": "norms, gates and sums in the passes of the matmuls",
+    "graph_replay": "record the ops of a decode step once and replay them",
+}
 
 
 def add_engine_flags(parser: argparse.ArgumentParser) -> None:
@@ -45,12 +50,11 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help="token budget of one step; none: whole prompts at once (default: 512)",
     )
-    group.add_argument(
-        "--prefix-cache",
-        action=argparse.BooleanOptionalAction,
-        default=argparse.SUPPRESS,
-        help="reuse the K/V of equal prompt beginnings (default: on)",
-    )
+    for name, text in SWITCHES.items():
+        action = argparse.BooleanOptionalAction
+        group.add_argument(
+            _flag(name), action=action, default=argparse.SUPPRESS, help=f"{text} (default: on)"
+        )
     group.add_argument(
         "--kv-memory",
         metavar="SIZE",
@@ -61,7 +65,7 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
 
 def engine_options(args: argparse.Namespace) -> dict[str, Any]:
     """The options of EngineConfig that the command line set, without the model."""
-    names = [*INTEGERS, *NAMES, "chunked_prefill", "prefix_cache", "kv_memory"]
+    names = [*INTEGERS, *NAMES, *SWITCHES, "chunked_prefill", "kv_memory"]
     return {name: getattr(args, name) for name in names if hasattr(args, name)}
 
 

@@ -18,6 +18,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "kv_format": ("auto", "f32", "f16"),
     "compute": ("auto", "int8", "float"),
 }
+SWITCHES = ("prefix_cache", "fusion", "graph_replay")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +42,8 @@ class EngineConfig:
     kv_memory: int | str = "auto"  # bytes, "512MiB", "2GiB" or "auto"
     block_size: int = 16  # tokens of one K/V block
     compute: Literal["auto", "int8", "float"] = "auto"  # float: dequantised weights, float kernels
+    fusion: bool = True  # norms, gates and sums in the passes of the matmuls
+    graph_replay: bool = True  # the ops of a decode step are recorded once and replayed
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model:
@@ -50,8 +53,9 @@ class EngineConfig:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(choices)}"
                 )
-        if not isinstance(self.prefix_cache, bool):
-            raise ConfigError(f"prefix_cache is {self.prefix_cache!r}; it must be true or false")
+        for name in SWITCHES:
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be true or false")
         self._check_counts()
         if self.kv_memory != "auto":
             parse_bytes("kv_memory", self.kv_memory)

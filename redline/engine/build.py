@@ -21,6 +21,7 @@ from redline.models.load import load_model
 from redline.models.pull import resolve_model
 from redline.ops import memory, threads
 from redline.ops.registry import backend
+from redline.ops.unfused import unfused
 
 Progress = Callable[[int, int], None]
 
@@ -40,7 +41,7 @@ def build_engine(config: EngineConfig, progress: Progress | None = None) -> Buil
     Raises ConfigError, ModelError or CapacityError.
     """
     runtime = resolve_runtime(config, hardware(), env.num_threads())
-    ops = backend(runtime.backend)
+    ops = backend(runtime.backend) if config.fusion else unfused(backend(runtime.backend))
     threads.set_num_threads(runtime.threads)
     memory.keep_freed_memory()
     path = resolve_model(config.model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from redline.layers.batch import Batch
+from redline.layers.batch import Batch, take_rows
 from redline.layers.linear import Linear
 from redline.layers.norm import RMSNorm
 from redline.layers.rotary import RotaryTable
@@ -32,10 +32,23 @@ class Attention:
     q_norm: RMSNorm | None = None
     k_norm: RMSNorm | None = None
 
-    def __call__(self, ops: Any, x_TD: F32, batch: Batch, kv: PagedKV, rows_R: I32 | None = None) -> F32:
-        """[T, D], or [R, D] when only `rows_R` of the output are wanted. Stores all keys and values."""
+    def __call__(
+        self,
+        ops: Any,
+        x_TD: F32,
+        norm: RMSNorm,
+        batch: Batch,
+        kv: PagedKV,
+        rows_R: I32 | None = None,
+        residual_RD: F32 | None = None,
+    ) -> F32:
+        """Attention over norm(x), plus the residual if there is one; stores all keys and values.
+
+        [T, D], or [R, D] when only `rows_R` of the output are wanted.
+        """
         num_heads = self.num_heads + 2 * self.num_kv_heads
-        qkv_THD = self.qkv(ops, x_TD).reshape(len(x_TD), num_heads, self.head_dim)
+        qkv_TO = self.qkv(ops, x_TD, norm=norm.operands)
+        qkv_THD = qkv_TO.reshape(len(x_TD), num_heads, self.head_dim)
         q_THD, k_THD = self._rotate(ops, qkv_THD, batch)
         v_THD = qkv_THD[:, self.num_heads + self.num_kv_heads :]
         k_cache, v_cache = kv.k[self.layer], kv.v[self.layer]
@@ -51,9 +64,8 @@ class Attention:
             self.window,
             self.soft_cap,
         )
-        if rows_R is not None:
-            o_THD = o_THD[rows_R]
-        return self.output(ops, o_THD.reshape(len(o_THD), self.num_heads * self.head_dim))
+        o_TD = o_THD.reshape(len(o_THD), self.num_heads * self.head_dim)
+        return self.output(ops, take_rows(o_TD, rows_R), addend=residual_RD)
 
     def _rotate(self, ops: Any, qkv_THD: F32, batch: Batch) -> tuple[F32, F32]:
         last_key = self.num_heads + self.num_kv_heads

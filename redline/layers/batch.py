@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from redline.ops.arrays import I32
+from redline.ops.arrays import F32, I32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,3 +23,8 @@ class Batch:
     query_start_S1: I32
     context_lens_S: I32
     logit_rows_R: I32
+
+
+def take_rows(x_TD: F32, rows_R: I32 | None) -> F32:
+    """Rows `rows_R` of x, [R, D]; None: all of them."""
+    return x_TD if rows_R is None else x_TD[rows_R]

@@ -1,10 +1,14 @@
-"""Gated MLP: down(act(gate(x)) * up(x)), with gate and up merged into one projection (Shazeer, 2020)."""
+"""Gated MLP: down(act(gate(norm(x))) * up(norm(x))) (Shazeer, 2020).
+
+Gate and up are one projection, which norms its input and gates its output in passing.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from redline.layers.linear import Linear
+from redline.layers.norm import RMSNorm
 from redline.ops.arrays import F32
 
 
@@ -16,10 +20,7 @@ class GatedMLP:
         self.down = down
         self.activation = activation
 
-    def __call__(self, ops: Any, x_TD: F32) -> F32:
-        gate_up_T2F = self.gate_up(ops, x_TD)
-        if self.activation == "silu":
-            y_TF: F32 = ops.silu_mul(gate_up_T2F)
-        else:
-            y_TF = ops.gelu_mul(gate_up_T2F, self.activation == "gelu_tanh")
-        return self.down(ops, y_TF)
+    def __call__(self, ops: Any, x_TD: F32, norm: RMSNorm, residual_TD: F32 | None = None) -> F32:
+        """The MLP of norm(x), plus the residual if there is one."""
+        y_TF = self.gate_up(ops, x_TD, norm=norm.operands, gate=self.activation)
+        return self.down(ops, y_TF, addend=residual_TD)

@@ -1,7 +1,7 @@
 """The generic decoder: embedding, blocks, final norm, output projection.
 
-A residual stream travels beside the output of the last sublayer, and each norm adds the two first: one pass
-over memory instead of two, and the same arithmetic for every family.
+Between blocks travels the residual stream alone: each sublayer takes it, norms it as it reads, and adds to it
+as it writes (see redline/ops/fused.py).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from redline.cache.paged import PagedKV
 from redline.layers.attention import Attention
-from redline.layers.batch import Batch
+from redline.layers.batch import Batch, take_rows
 from redline.layers.linear import Linear
 from redline.layers.mlp import GatedMLP
 from redline.layers.norm import RMSNorm
@@ -25,12 +25,10 @@ from redline.quant.base import Weight
 class Block(Protocol):
     """One layer."""
 
-    def __call__(
-        self, ops: Any, x_TD: F32, residual_TD: F32 | None, batch: Batch, kv: PagedKV, rows_R: I32 | None
-    ) -> tuple[F32, F32]:
-        """Take the last sublayer's output and the residual (None: nothing yet), return the next such pair.
+    def __call__(self, ops: Any, x_TD: F32, batch: Batch, kv: PagedKV, rows_R: I32 | None) -> F32:
+        """The residual stream after this layer, [T, D].
 
-        Stores the keys and values of all T tokens. With `rows_R`, only those rows are computed further.
+        Stores the keys and values of all T tokens. With `rows_R`, only those rows go further: [R, D].
         """
 
 
@@ -49,14 +47,10 @@ class PreNormBlock:
         self.mlp_norm = load_norm(spec, weights, f"blk.{layer}.ffn_norm")
         self.mlp = load_mlp(spec, layer, weights)
 
-    def __call__(
-        self, ops: Any, x_TD: F32, residual_TD: F32 | None, batch: Batch, kv: PagedKV, rows_R: I32 | None
-    ) -> tuple[F32, F32]:
-        x_TD, residual_TD = self.attention_norm.after_add(ops, x_TD, residual_TD)
-        x_RD = self.attention(ops, x_TD, batch, kv, rows_R)
-        residual_RD = residual_TD if rows_R is None else residual_TD[rows_R]
-        x_RD, residual_RD = self.mlp_norm.after_add(ops, x_RD, residual_RD)
-        return self.mlp(ops, x_RD), residual_RD
+    def __call__(self, ops: Any, x_TD: F32, batch: Batch, kv: PagedKV, rows_R: I32 | None) -> F32:
+        residual_RD = take_rows(x_TD, rows_R)
+        x_RD = self.attention(ops, x_TD, self.attention_norm, batch, kv, rows_R, residual_RD)
+        return self.mlp(ops, x_RD, self.mlp_norm, residual_TD=x_RD)
 
 
 class Decoder:
@@ -97,13 +91,12 @@ class Decoder:
         self._cover_positions(batch)
         x_TD = self.embedding.embedding(ops, batch.token_ids_T)
         if self.spec.embedding_scale != 1.0:
-            x_TD = x_TD * self.spec.embedding_scale
-        residual_TD = None
+            x_TD = ops.scale(x_TD, self.spec.embedding_scale)
         for block in self.blocks[:-1]:
-            x_TD, residual_TD = block(ops, x_TD, residual_TD, batch, kv, None)
-        x_RD, residual_RD = self.blocks[-1](ops, x_TD, residual_TD, batch, kv, rows_R)
-        x_RD, _ = self.output_norm.after_add(ops, x_RD, residual_RD)
-        logits_RV: F32 = self.output.matmul(ops, x_RD)
+            x_TD = block(ops, x_TD, batch, kv, None)
+        all_rows = len(rows_R) == len(x_TD)
+        x_RD = self.blocks[-1](ops, x_TD, batch, kv, None if all_rows else rows_R)
+        logits_RV: F32 = self.output.matmul(ops, x_RD, norm=self.output_norm.operands)
         if self.spec.final_soft_cap:
             logits_RV = ops.softcap(logits_RV, self.spec.final_soft_cap)
         return logits_RV

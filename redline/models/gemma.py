@@ -13,7 +13,7 @@ from typing import Any
 
 from redline.cache.paged import PagedKV
 from redline.errors import ModelFileError
-from redline.layers.batch import Batch
+from redline.layers.batch import Batch, take_rows
 from redline.layers.rotary import RotaryTable
 from redline.models import gguf_config, hf_config
 from redline.models.config_reader import ConfigReader
@@ -49,14 +49,12 @@ class SandwichBlock:
         self.mlp = load_mlp(spec, layer, weights)
         self.post_mlp_norm = load_norm(spec, weights, f"blk.{layer}.post_ffw_norm")
 
-    def __call__(
-        self, ops: Any, x_TD: F32, residual_TD: F32 | None, batch: Batch, kv: PagedKV, rows_R: I32 | None
-    ) -> tuple[F32, F32]:
-        x_TD, residual_TD = self.attention_norm.after_add(ops, x_TD, residual_TD)
-        x_RD = self.post_attention_norm(ops, self.attention(ops, x_TD, batch, kv, rows_R))
-        residual_RD = residual_TD if rows_R is None else residual_TD[rows_R]
-        x_RD, residual_RD = self.mlp_norm.after_add(ops, x_RD, residual_RD)
-        return self.post_mlp_norm(ops, self.mlp(ops, x_RD)), residual_RD
+    def __call__(self, ops: Any, x_TD: F32, batch: Batch, kv: PagedKV, rows_R: I32 | None) -> F32:
+        y_RD = self.attention(ops, x_TD, self.attention_norm, batch, kv, rows_R)
+        x_RD = ops.add(self.post_attention_norm(ops, y_RD), take_rows(x_TD, rows_R))
+        y_RD = self.mlp(ops, x_RD, self.mlp_norm)
+        sum_RD: F32 = ops.add(self.post_mlp_norm(ops, y_RD), x_RD)
+        return sum_RD
 
 
 def gemma2_from_hf(config: ConfigReader) -> ModelSpec:

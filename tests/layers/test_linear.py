@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from redline.layers.linear import Linear, StackedWeight
-from redline.layers.norm import RMSNorm
 from redline.ops.registry import backend
 from redline.quant.float import FloatWeight
 
@@ -34,12 +33,18 @@ def test_stacked_formats_lie_side_by_side(ops, rng):
 
 
 @pytest.mark.parametrize("ops", BACKENDS)
-def test_norm_after_add_returns_the_sum_as_well(ops, rng):
-    x, residual = rng.standard_normal((2, 3, 8)).astype(np.float32)
-    norm = RMSNorm(rng.standard_normal(8).astype(np.float32), 1e-5)
-    y, total = norm.after_add(backend(ops), x, residual)
-    np.testing.assert_allclose(total, x + residual, atol=1e-6)
-    np.testing.assert_allclose(y, norm(backend(ops), x + residual), atol=1e-5)
-    y, total = norm.after_add(backend(ops), x, None)
-    np.testing.assert_array_equal(total, x)
-    np.testing.assert_array_equal(y, norm(backend(ops), x))
+@pytest.mark.parametrize("gate", [None, "silu", "gelu"])
+def test_stacked_formats_take_what_one_matrix_takes(ops, gate, rng):
+    """Two formats of which neither ends where the gates end; one matrix of the same values is the oracle."""
+    matrix = rng.standard_normal((8, 7)).astype(np.float16).astype(np.float32)
+    stacked = StackedWeight([FloatWeight.pack(matrix[:5]), FloatWeight.pack(matrix[5:].astype(np.float16))])
+    x, bias = rng.standard_normal((4, 7)).astype(np.float32), rng.standard_normal(8).astype(np.float32)
+    fused = {"norm": (rng.standard_normal(7).astype(np.float32), 1e-5), "bias": bias, "gate": gate}
+    if gate is None:
+        fused["addend"] = rng.standard_normal((4, 8)).astype(np.float32)
+        fused["out"] = np.zeros((4, 10), np.float32)[:, 1:9]
+    got = stacked.matmul(backend(ops), x, **fused)
+    expected = FloatWeight.pack(matrix).matmul(backend(ops), x, **fused | {"out": None})
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    if gate is None:
+        assert np.shares_memory(got, fused["out"])

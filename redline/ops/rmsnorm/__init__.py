@@ -5,8 +5,6 @@ rmsnorm(x_TD, weight_D, eps) -> y_TD; x may also be [T, H, D], every head on its
     for t in range(T):
         y[t] = x[t] / sqrt(mean(x[t] ** 2) + eps) * weight
 
-add_rmsnorm(x_TD, residual_TD, weight_D, eps) -> (y_TD, sum_TD): sum = x + residual, y = rmsnorm(sum).
-
-Inputs are float32 and may be views with any stride between tokens; results are new and dense.
+x is float32 and may be a view with any stride between tokens; y is new and dense.
 Raises KernelError when shapes disagree.
 """

@@ -1,4 +1,4 @@
-"""rmsnorm and add_rmsnorm on NumPy arrays by csrc/cpu/rmsnorm.cpp."""
+"""rmsnorm on NumPy arrays by csrc/cpu/rmsnorm.cpp."""
 
 from __future__ import annotations
 
@@ -17,15 +17,3 @@ def rmsnorm(x_TD: F32, weight_D: F32, eps: float) -> F32:
     y_TD = np.empty(x_TD.shape, np.float32)
     _kernels.rmsnorm(x_TD, weight_D, eps, y_TD)
     return y_TD
-
-
-def add_rmsnorm(x_TD: F32, residual_TD: F32, weight_D: F32, eps: float) -> tuple[F32, F32]:
-    shape = x_TD.shape
-    if shape != residual_TD.shape or shape[-1] != weight_D.shape[0]:
-        raise KernelError(
-            f"add_rmsnorm: x is {shape}, residual {residual_TD.shape}, weight {weight_D.shape}; "
-            "x and residual must be [T, D] and weight [D]"
-        )
-    y_TD, sum_TD = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    _kernels.add_rmsnorm(x_TD, residual_TD, weight_D, eps, y_TD, sum_TD)
-    return y_TD, sum_TD

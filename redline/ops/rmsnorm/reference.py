@@ -1,4 +1,4 @@
-"""The meaning of rmsnorm and add_rmsnorm, for any array-API namespace."""
+"""The meaning of rmsnorm, for any array-API namespace."""
 
 from __future__ import annotations
 
@@ -11,8 +11,3 @@ def rmsnorm(x_TD: Any, weight_D: Any, eps: float) -> Any:
     xp = namespace(x_TD)
     mean_square_T1 = xp.mean(x_TD * x_TD, axis=-1, keepdims=True)
     return x_TD / xp.sqrt(mean_square_T1 + eps) * weight_D
-
-
-def add_rmsnorm(x_TD: Any, residual_TD: Any, weight_D: Any, eps: float) -> tuple[Any, Any]:
-    sum_TD = x_TD + residual_TD
-    return rmsnorm(sum_TD, weight_D, eps), sum_TD
