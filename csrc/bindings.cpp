@@ -4,7 +4,10 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/vector.h>
 
+#include "graph.h"
 #include "kernels.h"
 #include "memory.h"
 #include "threads.h"
@@ -21,6 +24,22 @@ template <typename T, int N>
 using Strided = nb::ndarray<T, nb::ndim<N>, nb::device::cpu>;
 
 using Release = nb::call_guard<nb::gil_scoped_release>;
+
+// Runs the work of a binding, and has the graph that this thread records run it again. `work` holds pointers and
+// sizes, no Python objects; it returns a negative number, or what is wrong with its operands.
+template <typename F>
+int64_t perform(F work) {
+  if (Graph* graph = Graph::recording()) graph->add(work);
+  return work();
+}
+template <typename F>
+void perform_always(F work) {
+  perform([work] {
+    work();
+    return int64_t{-1};
+  });
+}
+
 const auto fixed = [](const char* name) { return nb::arg(name).noconvert(); };
 
 // Packed weights: the pointers that a kernel takes, and the arrays that keep them alive. Made once per
@@ -77,15 +96,20 @@ void run_matmul(Kernel kernel, const Strided<const float, 2>& x, const Packed& p
                             fused.addend ? fused.addend->data() : nullptr,
                             fused.addend ? fused.addend->stride(0) : 0, static_cast<Gate>(fused.gate)};
   nb::gil_scoped_release release;
-  kernel(in, packed.matrix, out);
+  perform_always([kernel, in, weight = packed.matrix, out] { kernel(in, weight, out); });
 }
 
 template <typename Kernel, typename Packed>
 bool run_embedding(Kernel kernel, const Dense<const int32_t, 1>& ids, const Packed& packed, Dense<float, 2>& y) {
   if (y.shape(0) != ids.shape(0) || static_cast<int64_t>(y.shape(1)) != packed.matrix.inputs)
     throw nb::value_error("shapes of ids, weight and y do not agree");
+  const int32_t* from = ids.data();
+  const int64_t count = static_cast<int64_t>(ids.shape(0));
+  float* to = y.data();
   nb::gil_scoped_release release;
-  return kernel(ids.data(), static_cast<int64_t>(ids.shape(0)), packed.matrix, y.data());
+  return perform([kernel, from, count, weight = packed.matrix, to] {
+           return kernel(from, count, weight, to) ? int64_t{-1} : int64_t{0};
+         }) < 0;
 }
 
 template <typename T>
@@ -198,8 +222,10 @@ void bind_norms(nb::module_& m) {
       "rmsnorm",
       [](nb::ndarray<const float, nb::device::cpu> x, Dense<const float, 1> weight, float eps,
          nb::ndarray<float, nb::c_contig, nb::device::cpu> y) {
-        kernels().rmsnorm(x.data(), row_stride(x), weight.data(), eps, y.data(), x.shape(0),
-                          x.ndim() == 3 ? x.shape(1) : 1, x.shape(x.ndim() - 1));
+        perform_always([from = x.data(), stride = row_stride(x), scale = weight.data(), eps, to = y.data(),
+                        tokens = x.shape(0), heads = x.ndim() == 3 ? x.shape(1) : 1, dim = x.shape(x.ndim() - 1)] {
+          kernels().rmsnorm(from, stride, scale, eps, to, tokens, heads, dim);
+        });
       },
       fixed("x"), fixed("weight"), nb::arg("eps"), fixed("y"), Release());
   m.def(
@@ -216,25 +242,33 @@ void bind_elementwise(nb::module_& m) {
   m.def(
       "add",
       [](Strided<const float, 2> x, Strided<const float, 2> y, Dense<float, 2> z) {
-        kernels().add(x.data(), row_stride(x), y.data(), row_stride(y), z.data(), x.shape(0), x.shape(1));
+        perform_always([a = x.data(), a_stride = row_stride(x), b = y.data(), b_stride = row_stride(y), to = z.data(),
+                        rows = x.shape(0), dim = x.shape(1)] {
+          kernels().add(a, a_stride, b, b_stride, to, rows, dim);
+        });
       },
       fixed("x"), fixed("y"), fixed("z"), Release());
   m.def(
       "gated_activation",
       [](int kind, Strided<const float, 2> x, Dense<float, 2> y) {
-        kernels().gated_activation(static_cast<Gate>(kind), x.data(), row_stride(x), y.data(), y.shape(0), y.shape(1));
+        perform_always([gate = static_cast<Gate>(kind), from = x.data(), stride = row_stride(x), to = y.data(),
+                        rows = y.shape(0), dim = y.shape(1)] {
+          kernels().gated_activation(gate, from, stride, to, rows, dim);
+        });
       },
       nb::arg("kind"), fixed("x"), fixed("y"), Release());
   m.def(
       "softcap",
       [](Strided<const float, 2> x, float cap, Dense<float, 2> y) {
-        kernels().softcap(x.data(), row_stride(x), cap, y.data(), x.shape(0), x.shape(1));
+        perform_always([from = x.data(), stride = row_stride(x), cap, to = y.data(), rows = x.shape(0),
+                        dim = x.shape(1)] { kernels().softcap(from, stride, cap, to, rows, dim); });
       },
       fixed("x"), nb::arg("cap"), fixed("y"), Release());
   m.def(
       "scale",
       [](Strided<const float, 2> x, float factor, Dense<float, 2> y) {
-        kernels().scale(x.data(), row_stride(x), factor, y.data(), x.shape(0), x.shape(1));
+        perform_always([from = x.data(), stride = row_stride(x), factor, to = y.data(), rows = x.shape(0),
+                        dim = x.shape(1)] { kernels().scale(from, stride, factor, to, rows, dim); });
       },
       fixed("x"), nb::arg("factor"), fixed("y"), Release());
   // Returns the index of a position outside the tables, or -1.
@@ -242,11 +276,13 @@ void bind_elementwise(nb::module_& m) {
       "rope",
       [](Strided<const float, 3> x, Dense<const float, 2> cos, Dense<const float, 2> sin,
          Dense<const int32_t, 1> positions, bool interleaved, Dense<float, 3> y) {
-        const int64_t bad = first_outside(positions.data(), positions.shape(0), 0, cos.shape(0));
-        if (bad < 0)
-          kernels().rope(x.data(), row_stride(x), cos.data(), sin.data(), positions.data(), interleaved, y.data(),
-                         x.shape(0), x.shape(1), x.shape(2), cos.shape(1));
-        return bad;
+        return perform([from = x.data(), stride = row_stride(x), c = cos.data(), s = sin.data(), at = positions.data(),
+                        interleaved, to = y.data(), tokens = x.shape(0), heads = x.shape(1), dim = x.shape(2),
+                        half = cos.shape(1), count = positions.shape(0), rows = cos.shape(0)] {
+          const int64_t bad = first_outside(at, count, 0, rows);
+          if (bad < 0) kernels().rope(from, stride, c, s, at, interleaved, to, tokens, heads, dim, half);
+          return bad;
+        });
       },
       fixed("x"), fixed("cos"), fixed("sin"), fixed("positions"), nb::arg("interleaved"), fixed("y"), Release());
 }
@@ -270,14 +306,15 @@ void bind_attention(nb::module_& m) {
       "kv_store",
       [](Strided<const float, 3> k, Strided<const float, 3> v, Cache k_cache, Cache v_cache,
          Dense<const int32_t, 1> slots) {
-        const int64_t bad =
-            first_outside(slots.data(), slots.shape(0), INT32_MIN, k_cache.shape(0) * k_cache.shape(2));
-        if (bad < 0)
-          kernels().kv_store({k.data(), v.data(), row_stride(k), row_stride(v), k_cache.data(), v_cache.data(),
-                              is_half(k_cache), slots.data(), static_cast<int64_t>(k.shape(0)),
-                              static_cast<int64_t>(k.shape(1)), static_cast<int64_t>(k.shape(2)),
-                              static_cast<int64_t>(k_cache.shape(2))});
-        return bad;
+        const KvStoreArgs a = {k.data(), v.data(), row_stride(k), row_stride(v), k_cache.data(), v_cache.data(),
+                               is_half(k_cache), slots.data(), static_cast<int64_t>(k.shape(0)),
+                               static_cast<int64_t>(k.shape(1)), static_cast<int64_t>(k.shape(2)),
+                               static_cast<int64_t>(k_cache.shape(2))};
+        return perform([a, count = slots.shape(0), end = k_cache.shape(0) * k_cache.shape(2)] {
+          const int64_t bad = first_outside(a.slots, count, INT32_MIN, end);
+          if (bad < 0) kernels().kv_store(a);
+          return bad;
+        });
       },
       fixed("k"), fixed("v"), fixed("k_cache"), fixed("v_cache"), fixed("slots"), Release());
   // Returns the index of a sequence that does not fit its block table or the cache, or -1.
@@ -305,9 +342,11 @@ void bind_attention(nb::module_& m) {
         a.scale = scale;
         a.soft_cap = soft_cap;
         a.window = window;
-        const int64_t bad = first_bad_sequence(a, q.shape(0), k_cache.shape(0));
-        if (bad < 0) kernels().attention(a);
-        return bad;
+        return perform([a, num_queries = q.shape(0), num_blocks = k_cache.shape(0)] {
+          const int64_t bad = first_bad_sequence(a, num_queries, num_blocks);
+          if (bad < 0) kernels().attention(a);
+          return bad;
+        });
       },
       fixed("q"), fixed("k_cache"), fixed("v_cache"), fixed("block_tables"), fixed("query_start"),
       fixed("context_lens"), nb::arg("scale"), nb::arg("window"), nb::arg("soft_cap"), fixed("out"), Release());
@@ -360,6 +399,41 @@ void bind_sampling(nb::module_& m) {
       nb::arg("frequency"), Release());
 }
 
+// An array whose memory goes back to the arena when the last view of it is gone.
+nb::ndarray<nb::numpy, float> empty_in(const std::shared_ptr<Arena>& arena, const std::vector<size_t>& shape) {
+  size_t bytes = sizeof(float);
+  for (size_t size : shape) bytes *= size;
+  struct Owned {
+    std::shared_ptr<Arena> arena;
+    void* memory;
+  };
+  auto* owned = new Owned{arena, arena->take(bytes)};
+  nb::capsule owner(owned, [](void* p) noexcept {
+    auto* gone = static_cast<Owned*>(p);
+    gone->arena->give_back(gone->memory);
+    delete gone;
+  });
+  return nb::ndarray<nb::numpy, float>(owned->memory, shape.size(), shape.data(), owner);
+}
+
+void bind_graph(nb::module_& m) {
+  nb::class_<Arena>(m, "Arena").def(nb::init<>()).def_prop_ro("nbytes", &Arena::size);
+  nb::class_<Graph>(m, "Graph")
+      .def(nb::init<std::shared_ptr<Arena>>(), nb::arg("arena"))
+      .def("__len__", &Graph::size)
+      .def("begin", [](Graph& graph) { Graph::recording() = &graph; })
+      .def("end", [](Graph&) { Graph::recording() = nullptr; })
+      .def("empty", [](const Graph& graph, const std::vector<size_t>& shape) { return empty_in(graph.arena(), shape); })
+      // The array `like` again, without a claim on its memory: where a replay leaves a result.
+      .def("result", [](const Graph& graph, Dense<float, 2> like) {
+        auto* kept = new std::shared_ptr<Arena>(graph.arena());
+        nb::capsule owner(kept, [](void* p) noexcept { delete static_cast<std::shared_ptr<Arena>*>(p); });
+        return nb::ndarray<nb::numpy, float, nb::ndim<2>>(like.data(), {like.shape(0), like.shape(1)}, owner);
+      })
+      // Returns the index of a call that failed, or -1.
+      .def("replay", &Graph::replay, Release());
+}
+
 }  // namespace
 
 NB_MODULE(_kernels, m) {
@@ -374,4 +448,5 @@ NB_MODULE(_kernels, m) {
   bind_elementwise(m);
   bind_attention(m);
   bind_sampling(m);
+  bind_graph(m);
 }

@@ -15,6 +15,7 @@ from redline.core.prefix import NullPrefixIndex, RadixPrefixIndex
 from redline.core.scheduler import Scheduler, SchedulerConfig
 from redline.decoding.sampler import Sampler
 from redline.engine.engine import Engine
+from redline.engine.forward import EagerForward, ReplayForward
 from redline.engine.inputs import PromptEncoder
 from redline.engine.memory import hardware
 from redline.models.load import load_model
@@ -74,9 +75,11 @@ def build_engine(config: EngineConfig, progress: Progress | None = None) -> Buil
         prefix,
         time.perf_counter,
     )
+    forward = ReplayForward if config.graph_replay and runtime.backend == "cpu" else EagerForward
     engine = Engine(
         model=model,
         kv=kv,
+        forward=forward(model.decoder, kv),
         scheduler=scheduler,
         sampler=Sampler(ops),
         inputs=PromptEncoder(model.tokenizer, model.chat_template, spec.vocab_size, cache.max_context),

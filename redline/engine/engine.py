@@ -15,6 +15,7 @@ from redline.core.scheduler import Scheduler
 from redline.core.sequence import Sequence
 from redline.decoding.sampler import Sampled, Sampler
 from redline.engine.choice import ChoiceState
+from redline.engine.forward import Forward
 from redline.engine.inputs import PromptEncoder
 from redline.engine.outputs import Delta, EngineStats
 from redline.engine.prepare import prepare
@@ -34,6 +35,7 @@ class Engine:
         *,
         model: LoadedModel,
         kv: PagedKV,
+        forward: Forward,
         scheduler: Scheduler,
         sampler: Sampler,
         inputs: PromptEncoder,
@@ -44,6 +46,7 @@ class Engine:
         self.inputs = inputs
         self.scheduler = scheduler
         self._kv = kv
+        self._forward = forward
         self._sampler = sampler
         self._clock = clock
         self._max_waiting = max_waiting
@@ -106,7 +109,7 @@ class Engine:
             return []
         if plan.copies:
             self._kv.copy(plan.copies)
-        logits_RV = self.model.decoder.forward(prepare(plan, self._kv.block_size), self._kv)
+        logits_RV = self._forward(prepare(plan, self._kv.block_size))
         deltas = self._take(plan, logits_RV)
         self._num_steps += 1
         return deltas

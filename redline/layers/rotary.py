@@ -38,16 +38,17 @@ class RotaryTable:
         y_THD: F32 = ops.rope(x_THD, self._cos_PR, self._sin_PR, positions_T, self.spec.interleaved)
         return y_THD
 
-    def cover(self, num_positions: int) -> None:
-        """Make the table hold positions 0..num_positions-1, at least."""
+    def cover(self, num_positions: int) -> bool:
+        """Make the table hold positions 0..num_positions-1, at least; True when it has moved for that."""
         have = len(self._cos_PR)
         if num_positions <= have:
-            return
+            return False
         wanted = max(num_positions, min(2 * have, self.max_context))
         angles = [self._angles(start) for start in range(have, wanted, CHUNK)]
         factor = self.spec.attention_factor
         self._cos_PR = np.concatenate([self._cos_PR, *(_scaled(np.cos(a), factor) for a in angles)])
         self._sin_PR = np.concatenate([self._sin_PR, *(_scaled(np.sin(a), factor) for a in angles)])
+        return True
 
     def _angles(self, start: int) -> F64:
         """float32 products, as models are trained with: at long positions their rounding is visible."""

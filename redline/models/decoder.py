@@ -88,7 +88,7 @@ class Decoder:
 
     def _logits(self, batch: Batch, kv: PagedKV, rows_R: I32) -> F32:
         ops = self.ops
-        self._cover_positions(batch)
+        self.cover_positions(batch)
         x_TD = self.embedding.embedding(ops, batch.token_ids_T)
         if self.spec.embedding_scale != 1.0:
             x_TD = ops.scale(x_TD, self.spec.embedding_scale)
@@ -101,10 +101,10 @@ class Decoder:
             logits_RV = ops.softcap(logits_RV, self.spec.final_soft_cap)
         return logits_RV
 
-    def _cover_positions(self, batch: Batch) -> None:
+    def cover_positions(self, batch: Batch) -> bool:
+        """Make the rotary tables reach as far as the batch; True when that gave any of them new memory."""
         num_positions = int(batch.context_lens_S.max())
-        for rotary in self.rotaries:
-            rotary.cover(num_positions)
+        return any([rotary.cover(num_positions) for rotary in self.rotaries])
 
 
 def load_norm(spec: ModelSpec, weights: WeightSource, name: str, size: int | None = None) -> RMSNorm:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from redline.errors import KernelError
 from redline.ops.arrays import F32
 from redline.ops.fused import GATES
+from redline.ops.recording import new_array
 
 
 def call_matmul(
@@ -24,7 +23,7 @@ def call_matmul(
 ) -> F32:
     """Run `kernel`; raises KernelError when the operands do not fit each other."""
     num_outputs = packed.num_outputs if gate is None else packed.num_outputs // 2
-    y_TO = np.empty((x_TK.shape[0], num_outputs), np.float32) if out is None else out
+    y_TO = new_array((x_TK.shape[0], num_outputs)) if out is None else out
     weight_K, eps = (None, 0.0) if norm is None else norm
     kind = -1 if gate is None else GATES.index(gate)
     try:

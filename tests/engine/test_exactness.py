@@ -73,6 +73,11 @@ def test_prefix_cache_on_and_off(prompts, alone, prefix_cache):
     assert (stats.prefix_hits > 0) == prefix_cache
 
 
+@pytest.mark.parametrize("switch", ["fusion", "graph_replay"])
+def test_without_fusion_and_without_replay(prompts, alone, switch):
+    assert run(prompts, **{switch: False})[0] == alone
+
+
 @pytest.mark.parametrize("chunk", [16, 512, None])
 def test_any_chunk_size(prompts, alone, chunk):
     assert run(prompts, chunked_prefill=chunk)[0] == alone

@@ -3,13 +3,14 @@
 import numpy as np
 
 from redline.cache.paged import PagedKV
+from redline.engine.forward import EagerForward
 from redline.layers.batch import Batch
 
 
 class Stepper:
     """A decoder with a cache of its own whose blocks lie in a shuffled order."""
 
-    def __init__(self, decoder, num_tokens, block_size=4, dtype="f32"):
+    def __init__(self, decoder, num_tokens, block_size=4, dtype="f32", forward=EagerForward):
         spec = decoder.spec
         self.decoder = decoder
         self.num_computed = 0
@@ -17,6 +18,7 @@ class Stepper:
         self.kv = PagedKV(
             spec.num_layers, len(self.blocks_B), block_size, spec.num_kv_heads, spec.head_dim, dtype
         )
+        self.forward = forward(decoder, self.kv)
 
     def step(self, token_ids, rows=None):
         """Logits of `rows` of the new tokens, all of them by default."""
@@ -33,13 +35,13 @@ class Stepper:
             context_lens_S=np.array([self.num_computed], np.int32),
             logit_rows_R=np.array(range(count) if rows is None else rows, np.int32),
         )
-        return self.decoder.forward(batch, self.kv)
+        return self.forward(batch)
 
     def logits(self, token_ids, chunks):
         """Logits of all tokens, computed in chunks of these sizes, the last one repeated."""
         pieces, done, sizes = [], 0, list(chunks)
         while done < len(token_ids):
             size = sizes.pop(0) if len(sizes) > 1 else sizes[0]
-            pieces.append(self.step(token_ids[done : done + size]))
+            pieces.append(self.step(token_ids[done : done + size]).copy())  # the next step may overwrite it
             done += size
         return np.concatenate(pieces)

@@ -6,8 +6,10 @@ import json
 import numpy as np
 import pytest
 
+from redline.engine.forward import ReplayForward
 from redline.models.load_weights import load_weights
 from redline.ops.registry import backend
+from redline.ops.unfused import unfused
 from tests.models import checkpoints
 from tests.models.stepper import Stepper
 
@@ -50,6 +52,25 @@ def test_logits_equal_transformers(saved, name, form, ops):
     for chunks in ([len(TOKENS)], [13, 1, 1, 9, 1]):
         got = Stepper(decoder, len(TOKENS)).logits(TOKENS, chunks)
         np.testing.assert_allclose(got, expected, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name, form", FORMS)
+def test_replayed_steps_have_the_bits_of_the_ops_called_one_by_one(saved, name, form):
+    """Each decode step after the first replays a graph."""
+    decoder = load_weights(saved(name, form), backend("cpu"), "int8")
+    eager = Stepper(decoder, len(TOKENS)).logits(TOKENS, [13, 1])
+    stepper = Stepper(decoder, len(TOKENS), forward=ReplayForward)
+    np.testing.assert_array_equal(stepper.logits(TOKENS, [13, 1]), eager)
+    assert len(stepper.forward._graphs) >= 1
+
+
+@pytest.mark.parametrize("name, form", FORMS)
+def test_fused_ops_have_the_bits_of_separate_ones(saved, name, form):
+    logits = []
+    for ops in (backend("cpu"), unfused(backend("cpu"))):
+        decoder = load_weights(saved(name, form), ops, "int8")
+        logits.append(Stepper(decoder, len(TOKENS)).logits(TOKENS, [13, 1]))
+    np.testing.assert_array_equal(*logits)
 
 
 MIXED = {"q_proj": "Q8_0", "k_proj": "Q4_0", "v_proj": "F16", "gate": "Q5_0", "up": "Q5_0", "embed": "BF16"}

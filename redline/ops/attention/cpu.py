@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from redline import _kernels
 from redline.errors import KernelError
 from redline.ops.arrays import F32, I32, Array
+from redline.ops.recording import new_array
 
 
 def attention(  # noqa: PLR0913 - the operands of the op
@@ -36,7 +35,7 @@ def attention(  # noqa: PLR0913 - the operands of the op
             f"context_lens {context_lens_S.shape}, {window = }, {soft_cap = }; they must be [T, H, D], "
             "two of one dtype and [blocks, H / group, block_size, D], [S, B], [S + 1], [S], and not negative"
         )
-    o_THD = np.empty(q_THD.shape, np.float32)
+    o_THD = new_array(q_THD.shape)
     bad = _kernels.attention(
         q_THD,
         k_cache,

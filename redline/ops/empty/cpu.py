@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from redline.ops.arrays import F32
+from redline.ops.recording import new_array
 
 
 def empty(shape: tuple[int, ...]) -> F32:
-    return np.empty(shape, np.float32)
+    return new_array(shape)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from redline import _kernels
 from redline.errors import KernelError
 from redline.ops.arrays import F32
+from redline.ops.recording import new_array
 
 _SILU, _GELU_TANH, _GELU_ERF = 0, 1, 2
 
@@ -23,6 +22,6 @@ def _gated(kind: int, gate_up_T2F: F32) -> F32:
     rows, columns = gate_up_T2F.shape
     if columns % 2:
         raise KernelError(f"gated activation: rows have {columns} values; they must be pairs of gate and up")
-    y_TF = np.empty((rows, columns // 2), np.float32)
+    y_TF = new_array((rows, columns // 2))
     _kernels.gated_activation(kind, gate_up_T2F, y_TF)
     return y_TF

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from redline import _kernels
 from redline.errors import KernelError
 from redline.ops.arrays import F32, I32
 from redline.ops.matmul_cpu import call_matmul
 from redline.ops.packed import PackedInt
+from redline.ops.recording import new_array
 
 
 def matmul_int4(
@@ -25,7 +24,7 @@ def matmul_int4(
 
 
 def embedding_int4(ids_T: I32, packed: PackedInt) -> F32:
-    y_TK = np.empty((ids_T.shape[0], packed.num_inputs), np.float32)
+    y_TK = new_array((ids_T.shape[0], packed.num_inputs))
     if not _kernels.embedding_int4(ids_T, packed.kernel, y_TK):
         raise KernelError(f"embedding_int4: an id is outside 0..{packed.num_outputs - 1}")
     return y_TK

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from redline import _kernels
 from redline.errors import KernelError
 from redline.ops.arrays import F32
+from redline.ops.recording import new_array
 
 
 def rmsnorm(x_TD: F32, weight_D: F32, eps: float) -> F32:
@@ -14,6 +13,6 @@ def rmsnorm(x_TD: F32, weight_D: F32, eps: float) -> F32:
         raise KernelError(
             f"rmsnorm: x is {x_TD.shape} but weight has {weight_D.shape[0]}; x must be [T, D] or [T, H, D]"
         )
-    y_TD = np.empty(x_TD.shape, np.float32)
+    y_TD = new_array(x_TD.shape)
     _kernels.rmsnorm(x_TD, weight_D, eps, y_TD)
     return y_TD

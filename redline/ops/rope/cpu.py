@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from redline import _kernels
 from redline.errors import KernelError
 from redline.ops.arrays import F32, I32
+from redline.ops.recording import new_array
 
 
 def rope(x_THD: F32, cos_PR: F32, sin_PR: F32, positions_T: I32, interleaved: bool) -> F32:
@@ -16,7 +15,7 @@ def rope(x_THD: F32, cos_PR: F32, sin_PR: F32, positions_T: I32, interleaved: bo
             f"rope: x is {shape}, cos {cos_PR.shape}, sin {sin_PR.shape}, positions {positions_T.shape}; "
             "they must be [T, H, D], [P, R], [P, R] and [T] with 2 * R at most D"
         )
-    y_THD = np.empty(shape, np.float32)
+    y_THD = new_array(shape)
     bad = _kernels.rope(x_THD, cos_PR, sin_PR, positions_T, interleaved, y_THD)
     if bad >= 0:
         raise KernelError(

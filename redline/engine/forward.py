@@ -1,0 +1,112 @@
+"""From a batch to its logits: op by op, or, for decode steps, by replaying a recorded graph.
+
+A decode step of a batch of N is the same few hundred kernel calls each time, with other inputs. One by one
+from Python they take up to half of a small model's step; recorded once per N they are one call. That is what
+CUDA graphs do for GPUs.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from redline.cache.paged import PagedKV
+from redline.layers.batch import Batch
+from redline.models.decoder import Decoder
+from redline.ops.arrays import F32
+from redline.ops.recording import record
+
+MAX_GRAPHS = 128  # some 50 KiB each; the least recently used goes
+LEAST_WIDTH = 8  # blocks; tables of similar width share a graph
+
+
+class Forward(Protocol):
+    """Runs a batch."""
+
+    def __call__(self, batch: Batch) -> F32:
+        """Logits [R, vocabulary] of the rows in batch.logit_rows_R, good until the next call."""
+
+
+class EagerForward:
+    """Op by op."""
+
+    def __init__(self, decoder: Decoder, kv: PagedKV) -> None:
+        self._decoder = decoder
+        self._kv = kv
+
+    def __call__(self, batch: Batch) -> F32:
+        return self._decoder.forward(batch, self._kv)
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    graph: Any  # redline._kernels.Graph
+    inputs: Batch  # the arrays that the graph reads
+    logits_RV: F32  # where it leaves the result
+
+
+class ReplayForward:
+    """Steps in which every sequence decodes one token are replayed, all others run op by op."""
+
+    def __init__(self, decoder: Decoder, kv: PagedKV) -> None:
+        from redline import _kernels
+
+        self._kernels = _kernels
+        self._decoder = decoder
+        self._kv = kv
+        self._arena = _kernels.Arena()
+        self._graphs: OrderedDict[tuple[int, int], _Recorded] = OrderedDict()
+
+    def __call__(self, batch: Batch) -> F32:
+        if not len(batch.token_ids_T) == len(batch.context_lens_S) == len(batch.logit_rows_R):
+            return self._decoder.forward(batch, self._kv)
+        if self._decoder.cover_positions(batch):
+            self._graphs.clear()  # they read tables that are no more
+        key = (len(batch.context_lens_S), _width(batch.block_tables_SB.shape[1]))
+        recorded = self._graphs.get(key)
+        if recorded is None:
+            return self._record(key, batch)
+        self._graphs.move_to_end(key)
+        _fill(recorded.inputs, batch)
+        failed = recorded.graph.replay()
+        assert failed < 0, f"call {failed} of a recorded graph refused its operands"
+        return recorded.logits_RV
+
+    def _record(self, key: tuple[int, int], batch: Batch) -> F32:
+        inputs = _inputs(*key)
+        _fill(inputs, batch)
+        graph = self._kernels.Graph(self._arena)
+        with record(graph):
+            logits_RV = self._decoder.forward(inputs, self._kv)
+        self._graphs[key] = _Recorded(graph, inputs, graph.result(logits_RV))
+        if len(self._graphs) > MAX_GRAPHS:
+            self._graphs.popitem(last=False)
+        return logits_RV
+
+
+def _width(num_blocks: int) -> int:
+    return max(LEAST_WIDTH, 1 << (num_blocks - 1).bit_length())
+
+
+def _inputs(num_seqs: int, width: int) -> Batch:
+    """A batch in which each sequence decodes one token."""
+    return Batch(
+        token_ids_T=np.zeros(num_seqs, np.int32),
+        positions_T=np.zeros(num_seqs, np.int32),
+        slots_T=np.zeros(num_seqs, np.int32),
+        block_tables_SB=np.zeros((num_seqs, width), np.int32),
+        query_start_S1=np.arange(num_seqs + 1, dtype=np.int32),
+        context_lens_S=np.zeros(num_seqs, np.int32),
+        logit_rows_R=np.arange(num_seqs, dtype=np.int32),
+    )
+
+
+def _fill(inputs: Batch, batch: Batch) -> None:
+    inputs.token_ids_T[:] = batch.token_ids_T
+    inputs.positions_T[:] = batch.positions_T
+    inputs.slots_T[:] = batch.slots_T
+    inputs.block_tables_SB[:, : batch.block_tables_SB.shape[1]] = batch.block_tables_SB
+    inputs.context_lens_S[:] = batch.context_lens_S

@@ -1,0 +1,45 @@
+"""Where the float32 results of ops lie: in NumPy's memory, or in that of the graph that this thread records.
+
+A recorded graph (csrc/graph.h) is the calls of a forward pass on fixed addresses. `record` makes each op that
+runs under it part of the graph; what is computed in any other way is not, and would be stale in a replay.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from redline.ops.arrays import F32
+
+
+class _Thread(threading.local):
+    graph: Any = None  # of redline._kernels.Graph
+
+
+_thread = _Thread()
+
+
+def new_array(shape: tuple[int, ...]) -> F32:
+    """A float32 array for the result of an op; its values are not set."""
+    graph = _thread.graph
+    if graph is None:
+        return np.empty(shape, np.float32)
+    array: F32 = graph.empty(shape)
+    return array
+
+
+@contextmanager
+def record(graph: Any) -> Iterator[None]:
+    """Add the ops that this thread runs to a `_kernels.Graph`."""
+    assert _thread.graph is None, "a graph is being recorded already"
+    _thread.graph = graph
+    graph.begin()
+    try:
+        yield
+    finally:
+        graph.end()
+        _thread.graph = None
