@@ -225,17 +225,16 @@ def test_a_full_queue_refuses_streams_but_not_a_long_offline_batch():
 
 def test_numbers_that_are_not_numbers_fail_one_request_only(llm, monkeypatch):
     """A row of NaN, as a broken weight file gives, ends the request that it belongs to."""
-    decoder = llm._engine.model.decoder
-    forward = type(decoder).forward
+    forward = llm._engine._forward
 
-    def poisoned(self, batch, kv):
-        logits = forward(self, batch, kv)
+    def poisoned(batch):
+        logits = forward(batch)
         for row, index in enumerate(batch.logit_rows_R):
             if batch.token_ids_T[index] == 666:
                 logits[row] = float("nan")
         return logits
 
-    monkeypatch.setattr(type(decoder), "forward", poisoned)
+    monkeypatch.setattr(llm._engine, "_forward", poisoned)
     healthy = llm.stream(PROMPT, greedy())
     broken = llm.stream([5, 666], greedy())
     next(healthy)
@@ -249,16 +248,15 @@ def test_numbers_that_are_not_numbers_fail_one_request_only(llm, monkeypatch):
 
 def test_a_failing_choice_takes_its_siblings_with_it_and_nobody_else(llm, monkeypatch):
     """The last step of all choices: the first row is not a number, the others would finish."""
-    decoder = llm._engine.model.decoder
-    forward = type(decoder).forward
+    forward = llm._engine._forward
 
-    def poisoned(self, batch, kv):
-        logits = forward(self, batch, kv)
+    def poisoned(batch):
+        logits = forward(batch)
         if len(logits) == 3 and batch.positions_T[0] == 6:
             logits[0] = float("nan")
         return logits
 
-    monkeypatch.setattr(type(decoder), "forward", poisoned)
+    monkeypatch.setattr(llm._engine, "_forward", poisoned)
     with pytest.raises(RequestError, match="NaN"):
         llm.generate([[5, 6, 7, 8, 9]], greedy(n=3, max_tokens=3, ignore_eos=True))
     monkeypatch.undo()
@@ -273,16 +271,15 @@ def test_a_token_that_the_matrices_lack_is_refused_before_it_reaches_them(llm, m
 
 
 def test_a_stream_dropped_within_a_step_is_aborted_after_it(llm, monkeypatch):
-    decoder = llm._engine.model.decoder
-    forward = type(decoder).forward
+    forward = llm._engine._forward
     streams = [llm.stream(PROMPT, greedy()), llm.stream("Another prompt", greedy())]
     next(streams[0])
 
-    def dropping(self, batch, kv):
+    def dropping(batch):
         del streams[1:]
-        return forward(self, batch, kv)
+        return forward(batch)
 
-    monkeypatch.setattr(type(decoder), "forward", dropping)
+    monkeypatch.setattr(llm._engine, "_forward", dropping)
     assert len(list(streams[0])) == 11
     assert (llm.stats().running, llm.stats().kv_usage) == (0, 0.0)
 
