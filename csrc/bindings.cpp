@@ -208,13 +208,19 @@ int64_t first_outside(const int32_t* values, int64_t n, int64_t low, int64_t hig
   return i;
 }
 
-// A cache of float or half precision.
-using Cache = nb::ndarray<nb::ndim<4>, nb::c_contig, nb::device::cpu>;
-bool is_half(const Cache& cache) {
-  if (cache.dtype() == nb::dtype<float>()) return false;
+// Keys [B, H, D, block_size] and values [B, H, block_size, D] of float or half precision, or both
+// [B, H, block_size * (D + 4)] bytes; the wrappers check that they fit each other.
+using Cache = nb::ndarray<nb::c_contig, nb::device::cpu>;
+CacheType cache_type(const Cache& cache) {
+  if (cache.dtype() == nb::dtype<float>()) return CacheType::f32;
+  if (cache.dtype() == nb::dtype<int8_t>()) return CacheType::int8;
   if (cache.dtype().code == static_cast<uint8_t>(nb::dlpack::dtype_code::Float) && cache.dtype().bits == 16)
-    return true;
-  throw nb::type_error("a K/V cache must be float32 or float16");
+    return CacheType::f16;
+  throw nb::type_error("a K/V cache must be float32, float16 or int8");
+}
+int64_t cache_block_size(const Cache& v_cache, int64_t head_dim) {
+  if (v_cache.ndim() == 4) return v_cache.shape(2);
+  return v_cache.shape(2) / (head_dim + static_cast<int64_t>(sizeof(float)));
 }
 
 void bind_norms(nb::module_& m) {
@@ -306,6 +312,7 @@ void bind_attention(nb::module_& m) {
       "kv_store",
       [](Strided<const float, 3> k, Strided<const float, 3> v, Cache k_cache, Cache v_cache,
          Dense<const int32_t, 1> slots) {
+<<<<<<< HEAD
         const KvStoreArgs a = {k.data(), v.data(), row_stride(k), row_stride(v), k_cache.data(), v_cache.data(),
                                is_half(k_cache), slots.data(), static_cast<int64_t>(k.shape(0)),
                                static_cast<int64_t>(k.shape(1)), static_cast<int64_t>(k.shape(2)),
@@ -315,6 +322,15 @@ void bind_attention(nb::module_& m) {
           if (bad < 0) kernels().kv_store(a);
           return bad;
         });
+=======
+        const int64_t dim = k.shape(2), block_size = cache_block_size(v_cache, dim);
+        const int64_t bad = first_outside(slots.data(), slots.shape(0), INT32_MIN, v_cache.shape(0) * block_size);
+        if (bad < 0)
+          kernels().kv_store({k.data(), v.data(), row_stride(k), row_stride(v), k_cache.data(), v_cache.data(),
+                              cache_type(k_cache), slots.data(), static_cast<int64_t>(k.shape(0)),
+                              static_cast<int64_t>(k.shape(1)), dim, block_size});
+        return bad;
+>>>>>>> attn
       },
       fixed("k"), fixed("v"), fixed("k_cache"), fixed("v_cache"), fixed("slots"), Release());
   // Returns the index of a sequence that does not fit its block table or the cache, or -1.
@@ -328,7 +344,7 @@ void bind_attention(nb::module_& m) {
         a.q_stride = row_stride(q);
         a.k_cache = k_cache.data();
         a.v_cache = v_cache.data();
-        a.half_cache = is_half(k_cache);
+        a.cache = cache_type(k_cache);
         a.block_tables = block_tables.data();
         a.query_start = query_start.data();
         a.context_lens = context_lens.data();
@@ -338,7 +354,7 @@ void bind_attention(nb::module_& m) {
         a.num_heads = q.shape(1);
         a.num_kv_heads = k_cache.shape(1);
         a.head_dim = q.shape(2);
-        a.block_size = k_cache.shape(2);
+        a.block_size = cache_block_size(v_cache, a.head_dim);
         a.scale = scale;
         a.soft_cap = soft_cap;
         a.window = window;

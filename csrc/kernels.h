@@ -64,13 +64,16 @@ struct IntTarget {
   bool half_scales;
 };
 
-// half_cache: the caches hold IEEE half precision, else float.
-// Caches are [num_blocks, num_kv_heads, block_size, head_dim]; slot = block * block_size + offset.
+// A K/V cache is [num_blocks, num_kv_heads] of blocks of block_size tokens: keys as [head_dim, block_size], so
+// that a vector holds one dimension of adjacent keys, values as [block_size, head_dim]. With int8 the float
+// scales of the block's tokens follow its codes. Slot s is token s % block_size of block s / block_size.
+enum class CacheType : int { f32, f16, int8 };
+
 struct KvStoreArgs {
   const float *k, *v;
   int64_t k_stride, v_stride;
   void *k_cache, *v_cache;
-  bool half_cache;
+  CacheType cache;
   const int32_t* slots;  // negative: skip
   int64_t num_tokens, num_heads, head_dim, block_size;
 };
@@ -79,7 +82,7 @@ struct AttentionArgs {
   const float* q;
   int64_t q_stride;
   const void *k_cache, *v_cache;
-  bool half_cache;
+  CacheType cache;
   const int32_t* block_tables;  // [num_sequences, max_blocks]
   const int32_t* query_start;   // [num_sequences + 1]
   const int32_t* context_lens;  // [num_sequences]
@@ -87,7 +90,6 @@ struct AttentionArgs {
   int64_t num_sequences, max_blocks, num_heads, num_kv_heads, head_dim, block_size;
   float scale, soft_cap;  // soft_cap 0: off
   int64_t window;         // 0: off
-  int64_t partial_rows;   // set by the kernel
 };
 
 struct SampleArgs {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from redline.errors import CapacityError, ConfigError
+from redline.ops.kv_store.layout import DTYPES, cache_shapes
 
-DTYPES: dict[str, npt.DTypeLike] = {"f32": np.float32, "f16": np.float16}
 
 
 class PagedKV:
-    """`k[layer]` and `v[layer]` have shape [num_blocks, num_kv_heads, block_size, head_dim].
+    """`k[layer]` and `v[layer]` are the caches of a layer, as ops/kv_store/layout.py describes them.
 
-    The memory is taken lazily by the operating system, block by block, as tokens are stored.
+    The first axis is blocks, and a block has nothing anywhere else: not even the scales of int8. The memory is taken lazily by the operating system, block by block, as tokens are stored.
     Raises ConfigError for an unknown dtype, CapacityError when the memory is refused.
     """
 
@@ -27,10 +28,11 @@ class PagedKV:
         self.num_blocks = num_blocks
         self.block_size = block_size
         self.dtype = dtype
-        shape = (num_blocks, num_kv_heads, block_size, head_dim)
-        assert min(num_layers, *shape) > 0, f"{num_layers = } {shape = }"
-        self.k = [_zeros(shape, dtype) for _ in range(num_layers)]
-        self.v = [_zeros(shape, dtype) for _ in range(num_layers)]
+        sizes = (num_blocks, num_kv_heads, block_size, head_dim)
+        assert min(num_layers, *sizes) > 0, f"{num_layers = } {sizes = }"
+        k_shape, v_shape = cache_shapes(dtype, *sizes)
+        self.k = [_zeros(k_shape, dtype) for _ in range(num_layers)]
+        self.v = [_zeros(v_shape, dtype) for _ in range(num_layers)]
 
     @property
     def nbytes(self) -> int:
@@ -45,13 +47,17 @@ class PagedKV:
 
 def block_bytes(num_layers: int, block_size: int, num_kv_heads: int, head_dim: int, dtype: str) -> int:
     """Bytes of one block over all layers, keys and values."""
-    return 2 * num_layers * block_size * num_kv_heads * head_dim * np.dtype(_numpy_dtype(dtype)).itemsize
+    itemsize = np.dtype(_numpy_dtype(dtype)).itemsize
+    return sum(
+        num_layers * math.prod(shape) * itemsize
+        for shape in cache_shapes(dtype, 1, num_kv_heads, block_size, head_dim)
+    )
 
 
 def _numpy_dtype(dtype: str) -> npt.DTypeLike:
     if dtype not in DTYPES:
         raise ConfigError(f"K/V format is {dtype!r}; it must be one of {', '.join(DTYPES)}")
-    return DTYPES[dtype]
+    return np.dtype(DTYPES[dtype])
 
 
 def _zeros(shape: tuple[int, ...], dtype: str) -> npt.NDArray[Any]:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from redline.errors import KernelError
+from redline.ops.kv_store.layout import cache_shapes
 from redline.ops.kv_store.reference import kv_store as reference
 from tests.ops.backends import BACKENDS, KERNELS
 from tests.ops.properties import strided
@@ -10,7 +11,8 @@ BLOCKS, BLOCK_SIZE = 10, 4
 
 
 def caches(heads, dim, dtype):
-    return np.full((2, BLOCKS, heads, BLOCK_SIZE, dim), 7, dtype)
+    k_shape, v_shape = cache_shapes("f16", BLOCKS, heads, BLOCK_SIZE, dim)
+    return np.full(k_shape, 7, dtype), np.full(v_shape, 7, dtype)
 
 
 @pytest.mark.parametrize("ops", BACKENDS)
@@ -23,7 +25,8 @@ def test_writes_its_slots_and_nothing_else(ops, dtype, tokens, heads, dim, rng):
     got, wanted = caches(heads, dim, dtype), caches(heads, dim, dtype)
     ops.kv_store(strided(k), strided(v), got[0], got[1], slots)
     reference(k, v, wanted[0], wanted[1], slots)
-    np.testing.assert_array_equal(got, wanted)
+    for array, expected in zip(got, wanted, strict=True):
+        np.testing.assert_array_equal(array, expected)
 
 
 @pytest.mark.parametrize("ops", KERNELS)

@@ -4,8 +4,9 @@ attention(q_THD, k_cache, v_cache, block_tables_SB, query_start_S1, context_lens
     -> o_THD
 
 Sequence s owns the query rows query_start[s]:query_start[s+1]; the last of them stands at position
-context_lens[s] - 1. Position j of the sequence is in block block_tables[s, j // block_size] of the caches
-[num_blocks, num_kv_heads, block_size, D] (float32 or float16), at offset j % block_size.
+context_lens[s] - 1. Position j of the sequence is in block block_tables[s, j // block_size] of the caches, which
+redline/ops/kv_store/layout.py describes (float32, float16 or int8), at offset j % block_size. Block sizes that
+are a multiple of 16 are read in place, others are copied tile by tile.
 
     for each query row t, at position i of sequence s, and each head h:
         keys = those j with i - window < j <= i       (window 0: all j <= i)
@@ -14,7 +15,8 @@ context_lens[s] - 1. Position j of the sequence is in block block_tables[s, j //
         o[t, h] = sum over j of softmax(score)[j] * v[j, h // (H / num_kv_heads)]
 
 q is float32 and may be a view with any stride between tokens; index arrays are int32; o is new and dense.
-Rows that no sequence owns are not written. A row's bits depend only on its query, its position and the cache.
+Rows that no sequence owns are not written. A row's bits depend only on its query, its position and the
+keys and values it sees.
 Raises KernelError when shapes disagree or a length or block is out of bounds.
 
 Methods: online softmax (Milakov & Gimelshein, 2018), tiling (Dao et al., FlashAttention, 2022), splitting the

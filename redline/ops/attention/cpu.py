@@ -5,7 +5,11 @@ from __future__ import annotations
 from redline import _kernels
 from redline.errors import KernelError
 from redline.ops.arrays import F32, I32, Array
+<<<<<<< HEAD
 from redline.ops.recording import new_array
+=======
+from redline.ops.kv_store.layout import LAYOUT, block_size_of
+>>>>>>> attn
 
 
 def attention(  # noqa: PLR0913 - the operands of the op
@@ -19,21 +23,19 @@ def attention(  # noqa: PLR0913 - the operands of the op
     window: int,
     soft_cap: float,
 ) -> F32:
-    cache = k_cache.shape
+    heads, dim = q_THD.shape[1:]
     if (
-        q_THD.shape[2] != cache[3]
-        or q_THD.shape[1] % cache[1]
-        or cache != v_cache.shape
-        or k_cache.dtype != v_cache.dtype
+        block_size_of(k_cache, v_cache, dim) < 1
+        or heads % k_cache.shape[1]
         or not len(block_tables_SB) == len(query_start_S1) - 1 == len(context_lens_S)
         or window < 0
         or soft_cap < 0
     ):
         raise KernelError(
-            f"attention: q is {q_THD.shape}, caches {cache} {k_cache.dtype} and {v_cache.shape} "
+            f"attention: q is {q_THD.shape}, caches {k_cache.shape} {k_cache.dtype} and {v_cache.shape} "
             f"{v_cache.dtype}, block tables {block_tables_SB.shape}, query_start {query_start_S1.shape}, "
             f"context_lens {context_lens_S.shape}, {window = }, {soft_cap = }; they must be [T, H, D], "
-            "two of one dtype and [blocks, H / group, block_size, D], [S, B], [S + 1], [S], and not negative"
+            f"{LAYOUT} of H / group heads, [S, B], [S + 1], [S], and not negative"
         )
     o_THD = new_array(q_THD.shape)
     bad = _kernels.attention(
@@ -53,6 +55,6 @@ def attention(  # noqa: PLR0913 - the operands of the op
         raise KernelError(
             f"attention: sequence {bad} has query rows {rows} of {len(q_THD)}, context {context_lens_S[bad]} "
             f"and blocks {block_tables_SB[bad].tolist()}; the context must hold the queries and fit the "
-            f"blocks, and each block must be below {cache[0]}"
+            f"blocks, and each block must be below {len(k_cache)}"
         )
     return o_THD

@@ -5,22 +5,24 @@ from __future__ import annotations
 from redline import _kernels
 from redline.errors import KernelError
 from redline.ops.arrays import F32, I32, Array
+from redline.ops.kv_store.layout import LAYOUT, block_size_of
 
 
 def kv_store(k_THD: F32, v_THD: F32, k_cache: Array, v_cache: Array, slots_T: I32) -> None:
     tokens, heads, dim = k_THD.shape
-    blocks, cache_heads, block_size, cache_dim = k_cache.shape
+    block_size = block_size_of(k_cache, v_cache, dim)
     if (
         k_THD.shape != v_THD.shape
-        or k_cache.shape != v_cache.shape
-        or k_cache.dtype != v_cache.dtype
-        or (heads, dim, tokens) != (cache_heads, cache_dim, slots_T.shape[0])
+        or block_size < 1
+        or (heads, tokens) != (k_cache.shape[1], slots_T.shape[0])
     ):
         raise KernelError(
             f"kv_store: k {k_THD.shape}, v {v_THD.shape}, slots {slots_T.shape} do not fit caches "
             f"{k_cache.shape} {k_cache.dtype} and {v_cache.shape} {v_cache.dtype}; they must be [T, H, D], "
-            "[T, H, D], [T] and two of [blocks, H, block_size, D] of one dtype"
+            f"[T, H, D], [T] and {LAYOUT} of H heads"
         )
     bad = _kernels.kv_store(k_THD, v_THD, k_cache, v_cache, slots_T)
     if bad >= 0:
-        raise KernelError(f"kv_store: slot {slots_T[bad]} is beyond the cache of {blocks} x {block_size}")
+        raise KernelError(
+            f"kv_store: slot {slots_T[bad]} is beyond the cache of {len(k_cache)} x {block_size}"
+        )

@@ -1,0 +1,161 @@
+// The two products of attention in float: every score sums its dimensions in order, every output the keys of a
+// tile in order, one fused multiply-add each, whatever is beside it.
+#pragma once
+#include "attention_tile.h"
+
+namespace redline {
+namespace REDLINE_ISA {
+namespace {
+
+// What fits the registers: 32 of sixteen lanes, or 16 of eight.
+#if REDLINE_ISA_avx512
+constexpr int64_t kVectors = 4, kVectorRows = 6;
+#else
+constexpr int64_t kVectors = 2, kVectorRows = 3;
+#endif
+constexpr int64_t kMostRows = 6;
+
+// Right operands: row i, vector v.
+template <typename T>
+struct KeyColumns {
+  const T* const* strips;
+  int64_t stride;
+  f32x16 at(int64_t i, int64_t v) const { return load16(strips[v] + i * stride); }
+};
+template <typename T>
+struct ValueRows {
+  const T* const* rows;
+  f32x16 at(int64_t i, int64_t v) const { return load16(rows[i] + v * kWide); }
+};
+struct Dense {
+  const float* data;
+  int64_t stride;
+  f32x16 at(int64_t i, int64_t v) const { return load16(data + i * stride + v * kWide); }
+};
+
+// c[r, v] += sum over i of a[r, i] * b[i, v], i in order; from zero when not Add.
+template <int Rows, int Vectors, bool Add, typename B>
+void multiply(const float* a, int64_t lda, B b, int64_t v0, float* c, int64_t ldc, int64_t depth) {
+  f32x16 acc[Rows][Vectors];
+  for (int r = 0; r < Rows; ++r)
+    for (int v = 0; v < Vectors; ++v) acc[r][v] = Add ? load16(c + r * ldc + (v0 + v) * kWide) : splat16(0.0f);
+  for (int64_t i = 0; i < depth; ++i) {
+    f32x16 row[Vectors];
+    for (int v = 0; v < Vectors; ++v) row[v] = b.at(i, v0 + v);
+    for (int r = 0; r < Rows; ++r) {
+      const f32x16 factor = splat16(a[r * lda + i]);
+      for (int v = 0; v < Vectors; ++v) acc[r][v] = fma(factor, row[v], acc[r][v]);
+    }
+  }
+  for (int r = 0; r < Rows; ++r)
+    for (int v = 0; v < Vectors; ++v) store16(c + r * ldc + (v0 + v) * kWide, acc[r][v]);
+}
+
+template <int Vectors, bool Add, typename B>
+void multiply_rows(int64_t rows, const float* a, int64_t lda, B b, int64_t v0, float* c, int64_t ldc, int64_t depth) {
+  constexpr int kMost = Vectors == 1 ? kMostRows : kVectorRows;
+  for (; rows >= kMost; rows -= kMost, a += kMost * lda, c += kMost * ldc)
+    multiply<kMost, Vectors, Add>(a, lda, b, v0, c, ldc, depth);
+  switch (rows) {
+    case 5: if constexpr (kMost > 5) multiply<5, Vectors, Add>(a, lda, b, v0, c, ldc, depth); return;
+    case 4: if constexpr (kMost > 4) multiply<4, Vectors, Add>(a, lda, b, v0, c, ldc, depth); return;
+    case 3: if constexpr (kMost > 3) multiply<3, Vectors, Add>(a, lda, b, v0, c, ldc, depth); return;
+    case 2: return multiply<2, Vectors, Add>(a, lda, b, v0, c, ldc, depth);
+    case 1: return multiply<1, Vectors, Add>(a, lda, b, v0, c, ldc, depth);
+    default: return;
+  }
+}
+
+// Columns [v.begin * 16, v.end * 16) of c.
+template <bool Add, typename B>
+void multiply_columns(int64_t rows, Range v, const float* a, int64_t lda, B b, float* c, int64_t ldc, int64_t depth) {
+  int64_t at = v.begin;
+  if (kVectorRows == kMostRows || rows <= kVectorRows)
+    for (; at + kVectors <= v.end; at += kVectors) multiply_rows<kVectors, Add>(rows, a, lda, b, at, c, ldc, depth);
+  for (; at < v.end; ++at) multiply_rows<1, Add>(rows, a, lda, b, at, c, ldc, depth);
+}
+
+struct FloatScratch {
+  Buffer queries, keys, values;
+};
+
+// The products of one item with tile after tile. One token reads the cache in place; more share a copy of the
+// tile in float.
+template <typename T>
+class FloatProducts {
+ public:
+  using Element = T;
+  using Scratch = FloatScratch;
+  static constexpr int64_t kRowBlock = 24;  // rows that go through a tile together
+  static constexpr int64_t kStep = kWide;   // keys that are skipped or computed together
+  static constexpr int64_t kItemRows = 96;  // rows that share the copy of a tile
+
+  FloatProducts(int64_t rows, int64_t tokens, int64_t dim, FloatScratch& scratch)
+      : dim_(dim), padded_(round_up(dim, kWide)), in_place_(tokens == 1 && dim % kWide == 0),
+        queries_(scratch.queries.need(rows * dim)) {
+    if (in_place_) return;
+    keys_ = scratch.keys.need(dim * kTile);
+    values_ = scratch.values.need(padded_ * kTile);
+  }
+
+  void set_query(int64_t row, const float* q, float scale) {
+    for (int64_t d = 0; d < dim_; ++d) queries_[row * dim_ + d] = q[d] * scale;
+  }
+
+  void load(const Tile<T>& tile, Range keys) {
+    tile_ = &tile;
+    if (in_place_) return;
+    for (int64_t strip = keys.begin / kWide; strip * kWide < keys.end; ++strip)
+      for (int64_t d = 0; d < dim_; ++d)
+        store16(keys_ + d * kTile + strip * kWide, load16(tile.keys[strip] + d * tile.key_stride));
+    f32x16 zeros = splat16(0.0f);
+    for (int64_t j = keys.begin; j < keys.end; ++j)
+      for (int64_t d = 0; d < dim_; d += kWide) {
+        const f32x16 value = d + kWide <= dim_ ? load16(tile.values[j] + d) : load16_first(tile.values[j] + d, dim_ - d);
+        store16(values_ + j * padded_ + d, value);
+        zeros = fma(value, splat16(0.0f), zeros);
+      }
+    finite_ = sum(zeros) == 0.0f;
+  }
+
+  // Whether a weight of zero takes every value of the tile out.
+  bool finite() const { return finite_; }
+
+  // scores[r, key] for some strips of keys.
+  void score(int64_t row, int64_t rows, Range keys, float* scores) const {
+    const float* q = queries_ + row * dim_;
+    const Range strips = {keys.begin / kWide, keys.end / kWide};
+    if (in_place_)
+      multiply_columns<false>(rows, strips, q, dim_, KeyColumns<T>{tile_->keys, tile_->key_stride}, scores, kTile, dim_);
+    else
+      multiply_columns<false>(rows, strips, q, dim_, Dense{keys_, kTile}, scores, kTile, dim_);
+  }
+
+  // values[r, :] += sum over keys of weights[r, key] * value[key, :]; keys need not be whole strips.
+  void weigh(int64_t rows, Range keys, const float* weights, float* values) const {
+    const int64_t depth = keys.end - keys.begin;
+    const Range columns = {0, padded_ / kWide};
+    const float* a = weights + keys.begin;
+    if (in_place_)
+      multiply_columns<true>(rows, columns, a, kTile, ValueRows<T>{tile_->values + keys.begin}, values, padded_, depth);
+    else
+      multiply_columns<true>(rows, columns, a, kTile, Dense{values_ + keys.begin * padded_, padded_}, values, padded_,
+                             depth);
+  }
+
+  // The same without touching any other key.
+  void weigh_alone(int64_t rows, Range keys, const float* weights, float* values) const {
+    weigh(rows, keys, weights, values);
+  }
+
+ private:
+  const int64_t dim_, padded_;
+  const bool in_place_;
+  bool finite_ = true;
+  const Tile<T>* tile_ = nullptr;
+  float *queries_, *keys_ = nullptr, *values_ = nullptr;
+};
+
+}  // namespace
+}  // namespace REDLINE_ISA
+}  // namespace redline

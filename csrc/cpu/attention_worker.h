@@ -1,0 +1,221 @@
+// Causal attention of one item: an online softmax over tiles of keys, for either way to multiply.
+#pragma once
+#include "attention_tile.h"
+
+namespace redline {
+namespace REDLINE_ISA {
+namespace {
+
+const float kInfinity = __builtin_inff();
+constexpr float kLog2e = 1.44269504089f;
+
+// The running softmax of some rows: maximum, sums of exponentials (by key % 16), weighted sums of values.
+struct State {
+  float *maximum, *totals, *values;
+
+  static int64_t floats(int64_t rows, int64_t padded) { return round_up(rows * (kWide + padded + 1), kWide); }
+  static State at(float* memory, int64_t rows, int64_t padded) {
+    return {memory + (kWide + padded) * rows, memory, memory + kWide * rows};
+  }
+};
+
+template <typename Products>
+struct WorkerScratch {
+  typename Products::Scratch products;
+  Buffer gathered, scores, part, joined;
+};
+
+// Products: what multiplies, FloatProducts or AmxProducts.
+template <typename Products>
+class Worker {
+ public:
+  using T = typename Products::Element;
+  using Scratch = WorkerScratch<Products>;
+
+  Worker(const AttentionArgs& args, const Item& item, Scratch& scratch)
+      : a_(args), item_(item), s_(scratch), dim_(args.head_dim), padded_(round_up(dim_, kWide)),
+        group_(args.num_heads / args.num_kv_heads), rows_(item.num_tokens * group_) {}
+
+  // The floats of a state of `rows` rows, some of which only fill a block.
+  static int64_t state_floats(int64_t rows, int64_t padded) {
+    return State::floats(round_up(rows, Products::kRowBlock), padded);
+  }
+
+  void run(float* partials) {
+    Products products(rows_, item_.num_tokens, dim_, s_.products);
+    CachedHead<T> cache(a_, item_, s_.gathered);
+    scores_ = s_.scores.need(Products::kRowBlock * kTile);
+    load_queries(products);
+    for (int64_t split = item_.first_split; split < item_.end_split; ++split) {
+      const State part = item_.partial < 0 ? state(s_.part) : partial(partials, split);
+      attend_split(products, cache, split, part);
+      if (item_.partial < 0) join(split, part);
+    }
+    if (item_.partial < 0) write();
+  }
+
+  // Join the partial states of the item's splits, which other threads may have filled.
+  void finish(float* partials) {
+    for (int64_t split = item_.first_split; split < item_.end_split; ++split) join(split, partial(partials, split));
+    write();
+  }
+
+ private:
+  int64_t padded_rows() const { return round_up(rows_, Products::kRowBlock); }
+  State state(Buffer& buffer) const {
+    return State::at(buffer.need(state_floats(rows_, padded_)), padded_rows(), padded_);
+  }
+  State partial(float* partials, int64_t split) const {
+    const int64_t index = split - item_.first_split;
+    return State::at(partials + item_.partial + index * state_floats(rows_, padded_), padded_rows(), padded_);
+  }
+
+  void load_queries(Products& products) {
+    // Without a cap, scores are kept in units of log 2: the softmax is then one of powers of two.
+    const float scale = a_.soft_cap > 0.0f ? a_.scale : a_.scale * kLog2e;
+    for (int64_t r = 0; r < rows_; ++r)
+      products.set_query(
+          r, a_.q + (item_.token + r / group_) * a_.q_stride + (item_.kv_head * group_ + r % group_) * dim_, scale);
+  }
+
+  void attend_split(Products& products, CachedHead<T>& cache, int64_t split, State part) {
+    for (int64_t r = 0; r < rows_; ++r) part.maximum[r] = -kInfinity;
+    std::memset(part.totals, 0, rows_ * kWide * sizeof(float));
+    std::memset(part.values, 0, rows_ * padded_ * sizeof(float));
+    for (int64_t first = split * kSplit; first < (split + 1) * kSplit; first += kTile) {
+      const Range tokens = item_.tokens_seeing(a_.window, first, first + kTile);
+      if (tokens.begin == tokens.end) continue;
+      tile_keys_ = seen(tokens.begin, tokens.end, first);
+      tile_ = &cache.find(first, tile_keys_);
+      products.load(*tile_, tile_keys_);
+      const int64_t begin = tokens.begin * group_ / Products::kRowBlock * Products::kRowBlock;
+      for (int64_t row = begin; row < tokens.end * group_; row += Products::kRowBlock)
+        attend_rows(products, first, row, min(Products::kRowBlock, rows_ - row), part);
+    }
+  }
+
+  // The keys of the tile at `first` that any of the tokens sees; empty when none is.
+  Range seen(int64_t begin_token, int64_t end_token, int64_t first) const {
+    const Range tokens = item_.tokens_seeing(a_.window, first, first + kTile);
+    const int64_t begin = max(begin_token, tokens.begin), end = min(end_token, tokens.end);
+    if (begin >= end) return {0, 0};
+    return {item_.visible(begin, a_.window, first, first + kTile).begin - first,
+            item_.visible(end - 1, a_.window, first, first + kTile).end - first};
+  }
+
+  void attend_rows(Products& products, int64_t first, int64_t row, int64_t rows, State part) {
+    const Range keys = seen(row / group_, (row + rows - 1) / group_ + 1, first);
+    if (keys.begin == keys.end) return;
+    constexpr int64_t kStep = Products::kStep;
+    const Range steps = {keys.begin / kStep * kStep, round_up(keys.end, kStep)};
+    products.score(row, rows, steps, scores_);
+    bool all_see_all = true;
+    for (int64_t r = 0; r < rows; ++r) all_see_all &= softmax(row + r, first, keys, steps, scores_ + r * kTile, part);
+    if (all_see_all || products.finite()) products.weigh(rows, keys, scores_, part.values + row * padded_);
+    else weigh_by_token(products, first, row, rows, part);
+  }
+
+  // A value that is not a number times a weight of zero is not zero: only those who see it may get it.
+  void weigh_by_token(Products& products, int64_t first, int64_t row, int64_t rows, State part) {
+    for (int64_t r = 0; r < rows;) {
+      const int64_t token = (row + r) / group_, count = min(rows - r, (token + 1) * group_ - (row + r));
+      const Range keys = seen(token, token + 1, first);
+      if (keys.begin < keys.end)
+        products.weigh_alone(count, keys, scores_ + r * kTile, part.values + (row + r) * padded_);
+      r += count;
+    }
+    products.load(*tile_, tile_keys_);
+  }
+
+  // Turn a row's scores into weights relative to its new maximum, and rescale what it has so far. Returns
+  // whether the row sees all of `keys`.
+  bool softmax(int64_t r, int64_t first, Range keys, Range steps, float* scores, State part) {
+    const Range visible = item_.visible(r / group_, a_.window, first, first + kTile);
+    const Range sees = {visible.begin - first, visible.end - first};
+    if (sees.begin >= sees.end) {
+      std::memset(scores + steps.begin, 0, (steps.end - steps.begin) * sizeof(float));
+      return false;
+    }
+    finish_scores(scores, steps);
+    for (int64_t j = steps.begin; j < sees.begin; ++j) scores[j] = -kInfinity;
+    for (int64_t j = sees.end; j < steps.end; ++j) scores[j] = -kInfinity;
+    f32x16 highest = splat16(part.maximum[r]);
+    for (int64_t j = steps.begin; j < steps.end; j += kWide) highest = max(highest, load16(scores + j));
+    const float before = part.maximum[r], maximum = max_lane(highest);
+    f32x16 totals = load16(part.totals + r * kWide);
+    if (maximum != before) {
+      const f32x16 shrink = exp2_16(splat16(before - maximum));
+      part.maximum[r] = maximum;
+      totals = totals * shrink;
+      float* values = part.values + r * padded_;
+      for (int64_t d = 0; d < padded_; d += kWide) store16(values + d, load16(values + d) * shrink);
+    }
+    for (int64_t j = steps.begin; j < steps.end; j += kWide) {
+      const f32x16 weight = exp2_16(load16(scores + j) - splat16(maximum));
+      totals = totals + weight;
+      store16(scores + j, kHasScales<T> ? weight * load16(tile_->value_scales + j) : weight);
+    }
+    store16(part.totals + r * kWide, totals);
+    if (kHasScales<T>) {  // the scale of a key that the row may not see can be anything
+      for (int64_t j = steps.begin; j < sees.begin; ++j) scores[j] = 0.0f;
+      for (int64_t j = sees.end; j < steps.end; ++j) scores[j] = 0.0f;
+    }
+    return sees.begin == keys.begin && sees.end == keys.end;
+  }
+
+  void finish_scores(float* scores, Range steps) const {
+    if (kHasScales<T>)
+      for (int64_t j = steps.begin; j < steps.end; j += kWide)
+        store16(scores + j, load16(scores + j) * load16(tile_->key_scales + j));
+    if (a_.soft_cap > 0.0f)
+      for (int64_t j = steps.begin; j < steps.end; j += kLanes)
+        store(scores + j, splat(a_.soft_cap * kLog2e) * tanh(load(scores + j) / splat(a_.soft_cap)));
+  }
+
+  void join(int64_t split, State part) {
+    const State joined = state(s_.joined);
+    const Range tokens = item_.tokens_seeing(a_.window, split * kSplit, (split + 1) * kSplit);
+    for (int64_t r = tokens.begin * group_; r < tokens.end * group_; ++r) {
+      float *totals = joined.totals + r * kWide, *values = joined.values + r * padded_;
+      const float *more_totals = part.totals + r * kWide, *more = part.values + r * padded_;
+      const float before = joined.maximum[r], now = part.maximum[r];
+      if (item_.visible(r / group_, a_.window).begin / kSplit >= split) {  // its first split
+        joined.maximum[r] = now;
+        std::memcpy(totals, more_totals, kWide * sizeof(float));
+        std::memcpy(values, more, padded_ * sizeof(float));
+        continue;
+      }
+      const float maximum = now > before ? now : before;
+      const f32x16 a = exp2_16(splat16(before - maximum)), b = exp2_16(splat16(now - maximum));
+      joined.maximum[r] = maximum;
+      store16(totals, load16(totals) * a + load16(more_totals) * b);
+      for (int64_t d = 0; d < padded_; d += kWide) store16(values + d, load16(values + d) * a + load16(more + d) * b);
+    }
+  }
+
+  // Adding zero makes a negative zero positive: which keys were skipped must not show in its sign.
+  void write() {
+    const State joined = state(s_.joined);
+    for (int64_t r = 0; r < rows_; ++r) {
+      float* out = a_.out + ((item_.token + r / group_) * a_.num_heads + item_.kv_head * group_ + r % group_) * dim_;
+      const f32x16 total = splat16(sum(load16(joined.totals + r * kWide)));
+      for (int64_t d = 0; d < dim_; d += kWide) {
+        const f32x16 value = load16(joined.values + r * padded_ + d) / total + splat16(0.0f);
+        if (d + kWide <= dim_) store16(out + d, value);
+        else store16_first(out + d, dim_ - d, value);
+      }
+    }
+  }
+
+  const AttentionArgs& a_;
+  const Item& item_;
+  Scratch& s_;
+  const int64_t dim_, padded_, group_, rows_;
+  const Tile<T>* tile_ = nullptr;
+  Range tile_keys_ = {0, 0};
+  float* scores_ = nullptr;
+};
+
+}  // namespace
+}  // namespace REDLINE_ISA
+}  // namespace redline
