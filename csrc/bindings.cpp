@@ -312,25 +312,15 @@ void bind_attention(nb::module_& m) {
       "kv_store",
       [](Strided<const float, 3> k, Strided<const float, 3> v, Cache k_cache, Cache v_cache,
          Dense<const int32_t, 1> slots) {
-<<<<<<< HEAD
+        const int64_t dim = k.shape(2), block_size = cache_block_size(v_cache, dim);
         const KvStoreArgs a = {k.data(), v.data(), row_stride(k), row_stride(v), k_cache.data(), v_cache.data(),
-                               is_half(k_cache), slots.data(), static_cast<int64_t>(k.shape(0)),
-                               static_cast<int64_t>(k.shape(1)), static_cast<int64_t>(k.shape(2)),
-                               static_cast<int64_t>(k_cache.shape(2))};
-        return perform([a, count = slots.shape(0), end = k_cache.shape(0) * k_cache.shape(2)] {
+                               cache_type(k_cache), slots.data(), static_cast<int64_t>(k.shape(0)),
+                               static_cast<int64_t>(k.shape(1)), dim, block_size};
+        return perform([a, count = slots.shape(0), end = v_cache.shape(0) * block_size] {
           const int64_t bad = first_outside(a.slots, count, INT32_MIN, end);
           if (bad < 0) kernels().kv_store(a);
           return bad;
         });
-=======
-        const int64_t dim = k.shape(2), block_size = cache_block_size(v_cache, dim);
-        const int64_t bad = first_outside(slots.data(), slots.shape(0), INT32_MIN, v_cache.shape(0) * block_size);
-        if (bad < 0)
-          kernels().kv_store({k.data(), v.data(), row_stride(k), row_stride(v), k_cache.data(), v_cache.data(),
-                              cache_type(k_cache), slots.data(), static_cast<int64_t>(k.shape(0)),
-                              static_cast<int64_t>(k.shape(1)), dim, block_size});
-        return bad;
->>>>>>> attn
       },
       fixed("k"), fixed("v"), fixed("k_cache"), fixed("v_cache"), fixed("slots"), Release());
   // Returns the index of a sequence that does not fit its block table or the cache, or -1.

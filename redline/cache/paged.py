@@ -13,7 +13,6 @@ from redline.errors import CapacityError, ConfigError
 from redline.ops.kv_store.layout import DTYPES, cache_shapes
 
 
-
 class PagedKV:
     """`k[layer]` and `v[layer]` are the caches of a layer, as ops/kv_store/layout.py describes them.
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 from redline import _kernels
 from redline.errors import KernelError
 from redline.ops.arrays import F32, I32, Array
-<<<<<<< HEAD
-from redline.ops.recording import new_array
-=======
 from redline.ops.kv_store.layout import LAYOUT, block_size_of
->>>>>>> attn
+from redline.ops.recording import new_array
 
 
 def attention(  # noqa: PLR0913 - the operands of the op
