@@ -1,7 +1,7 @@
 """The comparison: every engine gets the same load in turn, round after round, and medians are taken.
 
-Each engine runs in a process of its own, Redline too. One that fails loses the case, with the reason in its row,
-and is started again for the next one.
+Each engine runs in a process of its own, Redline too. One that fails loses the case, with the reason in its
+row, and is started again for the next one.
 """
 
 from __future__ import annotations

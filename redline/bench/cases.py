@@ -41,7 +41,7 @@ class Part:
         return self.metric == "total"
 
     def load(self, vocab_size: int, seed: int, repeat: int) -> Load:
-        """Random token ids, the same for the same seed and repeat, so that no prefix is ever seen twice.
+        """Random token ids, the same for the same seed and repeat, so that no prefix is seen twice.
 
         The first of a mixed load warms up with a part of it.
         """

@@ -1,8 +1,8 @@
-"""The ceilings of the machine: how fast its threads can read memory and multiply, with the kernels' instructions.
+"""The ceilings of the machine: how fast its threads read memory and multiply, with the kernels' instructions.
 
 Each number is the best of several passes over several ways (csrc/cpu/peak.cpp): a ceiling that something else
-exceeds is none. Reading depends on the size of the buffer, because a large last-level cache holds on to a part of
-it from one pass to the next, as it does with the weights of a small model from one step to the next.
+exceeds is none. Reading depends on the size of the buffer, because a large last-level cache holds on to a part
+of it from one pass to the next, as it does with the weights of a small model from one step to the next.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -22,7 +23,12 @@ from redline.ops.threads import set_num_threads
 
 BUFFER_BYTES = 2**30  # beyond any last-level cache, and what a machine for language models has to spare
 WAYS = tuple((streams, ahead) for streams in (1, 2, 4) for ahead in (0, 1024, 2048, 4096))
-KINDS = {"f32": 0, "int8": 1, "int8_tiles": 2, "bf16_tiles": 3}  # of multiply-adds; the numbers are the kernel's
+KINDS = {
+    "f32": 0,
+    "int8": 1,
+    "int8_tiles": 2,
+    "bf16_tiles": 3,
+}  # of multiply-adds, as the kernel numbers them
 PASS_S = 0.01  # of multiply-adds: long beside waking the threads
 
 
@@ -89,11 +95,11 @@ def part_ceiling(part: Part, model: Footprint, ceiling: Ceiling) -> float | None
 
 
 def read_bandwidth(num_threads: int, *, num_bytes: int = BUFFER_BYTES, repeats: int = 3) -> float:
-    """Bytes per second that `num_threads` threads read from a buffer of `num_bytes`: the best of all passes."""
+    """Bytes per second that the threads read from a buffer of `num_bytes`: the best of all passes."""
     set_num_threads(num_threads)
     buffer = np.ones(num_bytes, np.uint8)
     return num_bytes / min(
-        _seconds(lambda: _kernels.peak_read(buffer, streams, ahead))  # noqa: B023  called at once
+        _seconds(partial(_kernels.peak_read, buffer, streams, ahead))
         for _ in range(repeats)
         for streams, ahead in WAYS
     )
@@ -102,19 +108,13 @@ def read_bandwidth(num_threads: int, *, num_bytes: int = BUFFER_BYTES, repeats: 
 def multiply_adds(num_threads: int, kind: str, *, repeats: int = 5) -> float | None:
     """Multiply-adds per second of one of KINDS, from registers; None where the instruction set has none."""
     set_num_threads(num_threads)
-    number, wanted = KINDS[kind], 1 << 22
-    if not _kernels.peak_macs(number, wanted):
+    work = partial(_kernels.peak_macs, KINDS[kind])
+    wanted = 1 << 22
+    if not work(wanted):
         return None
-    while (seconds := _seconds(lambda: _kernels.peak_macs(number, wanted))) < PASS_S:
+    while (seconds := _seconds(partial(work, wanted))) < PASS_S:
         wanted = int(wanted * max(2.0, 1.2 * PASS_S / seconds))
-    return max(_rate(lambda: _kernels.peak_macs(number, wanted)) for _ in range(repeats))
-
-
-def _rate(work: Callable[[], int]) -> float:
-    """What `work` returns, per second."""
-    start_s = time.perf_counter()
-    done = work()
-    return done / (time.perf_counter() - start_s)
+    return float(work(wanted) / min(_seconds(partial(work, wanted)) for _ in range(repeats)))
 
 
 def _seconds(work: Callable[[], object]) -> float:

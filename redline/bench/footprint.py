@@ -1,4 +1,4 @@
-"""What a forward step of a model must move and multiply, whatever kernel does it: the numerators of a roofline."""
+"""What a forward step of a model must read and multiply, whatever kernel does it."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def facts(report: dict[str, Any]) -> list[str]:
         f"instruction sets: {report['isa']}; load average before: {report['load_before']:.2f}.",
         f"Machine: {where['cpu']}, {where['num_cores']} cores, {where['memory_bytes'] / GIB:.0f} GiB, "
         f"{where['system']}.",
-        f"Ceiling: {_ceiling(ceiling)}",
+        f"Ceiling: {ceiling_text(ceiling)}",
     ]
     for name, engine in report["engines"].items():
         memory = engine["peak_memory_bytes"]
@@ -102,7 +102,7 @@ def _how(reads: str) -> str:
     return reads if reads == "itself" else f"as {reads}"
 
 
-def _ceiling(ceiling: dict[str, Any]) -> str:
+def ceiling_text(ceiling: dict[str, Any]) -> str:
     macs = ", ".join(f"{kind} {rate / 1e9:.0f}" for kind, rate in ceiling["macs"].items())
     return (
         f"{ceiling['threads']} threads ({ceiling['isa']}) read {ceiling['read_bytes'] / 1e9:.1f} GB/s from a "

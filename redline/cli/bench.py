@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redline import env
-from redline.cli import bench_against
+from redline.cli import bench_against, bench_ops
 from redline.cli.engine_flags import add_engine_flags
 from redline.cli.loading import fetch, open_llm
 from redline.cli.terminal import progress_bar
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from redline.bench.offline import OfflineResult, Workload
     from redline.llm import LLM
 
+OPS = "each kernel at the shapes of a model, beside the machine's roofline"
 # Of the workload; the defaults are those of redline.bench.offline.Workload.
 SIZES = {
     "batch": "requests at once (default: 1)",
@@ -28,6 +29,8 @@ SIZES = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
     summary = "one batch of equal requests, without a server"
+    ops = kinds.add_parser("ops", help=OPS, description=f"Measure {OPS}.")
+    bench_ops.add_arguments(ops)
     offline = kinds.add_parser("offline", help=summary, description=f"Measure {summary}.")
     for name, text in SIZES.items():
         flag = "--" + name.replace("_", "-")
@@ -42,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.kind == "ops":
+        return bench_ops.run(args)
     if args.against is not None:
         return bench_against.run(args)
     from redline.bench.offline import Workload, bench_offline

@@ -1,4 +1,4 @@
-"""The peers: which version, how it is installed, which worker drives it, how it is held to an instruction set."""
+"""The peers: which version, how installed, driven by which worker, how held to an instruction set."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PEERS = {
             name="llama.cpp",
             version="0.3.36",
             worker="llama_cpp_worker.py",
-            # Compiled here for this machine. Without the cache: pip would serve one build for every CMAKE_ARGS.
+            # Compiled for this machine. Without pip's cache, which would serve one build for all CMAKE_ARGS.
             pip=(("--no-cache-dir", "--no-binary", "llama-cpp-python", "llama-cpp-python==0.3.36"),),
             reads="itself",
             build={

@@ -1,8 +1,8 @@
 """llama.cpp through its own batch interface, with continuous batching on top.
 
-Every step is one llama_decode of at most N_BATCH tokens: the next token of each sequence that answers, then as
-much of the waiting prompts as fits. A sequence that is done leaves its slot to the next request. Tokens are taken
-by an argmax over the logits, which is faster than llama.cpp's own greedy sampler.
+Every step is one llama_decode of at most N_BATCH tokens: the next token of each sequence that answers, then
+as much of the waiting prompts as fits. A sequence that is done leaves its slot to the next request. Tokens are
+taken by an argmax over the logits, which is faster than llama.cpp's own greedy sampler.
 """
 
 from __future__ import annotations
@@ -213,14 +213,9 @@ SILENT = api.llama_log_callback(lambda level, text, data: None)
 
 
 def system_info() -> str:
-    """The instruction sets that this build uses."""
-    words = api.llama_print_system_info().decode().replace("|", "").split("CPU :")[-1]
-    names = [part.split("=")[0].strip() for part in words.split(" 1 ") if "=" in part]
-    return (
-        " ".join(name for name in words.replace(" = 1", "").split() if name != "=")
-        if not names
-        else " ".join(names)
-    )
+    """The instruction sets that this build uses, from "CPU : AVX2 = 1 | FMA = 1 | ..."."""
+    words = api.llama_print_system_info().decode().split("CPU :")[-1]
+    return " ".join(part.split("=")[0].strip() for part in words.split("|") if "=" in part)
 
 
 def write_text(options: dict[str, Any], file: Any) -> None:

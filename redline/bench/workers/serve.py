@@ -16,8 +16,8 @@ Each request is a batch of prompts given to the engine at once, with the number 
 
     {"prompts": [[1, 2, 3], ...], "output_tokens": [64, ...], "tune": false}
 
-and is answered by a Timeline. With `tune`, an engine with settings of its own tries them on this batch, which is
-not timed, and keeps the fastest for batches of this shape.
+and is answered by a Timeline. With `tune`, an engine with settings of its own tries them on this batch, which
+is not timed, and keeps the fastest for batches of this shape.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def main(
 ) -> None:
     """Serve until stdin ends.
 
-    open_engine(options) -> object with vocab_size, launch and generate(prompts, output_tokens, tune) -> Timeline.
+    open_engine(options) -> an object with vocab_size, launch, and
+    generate(prompts, output_tokens, tune) -> Timeline.
     write_text(options, file): the text of an answer, flushed piece by piece.
     """
     options = json.loads(sys.argv[1])

@@ -67,7 +67,8 @@ def open_model(options: dict[str, Any]) -> Any:
     )
     model.generation_config.eos_token_id = None
     model.generation_config.pad_token_id = 0
-    return model.eval()
+    model.eval()
+    return model
 
 
 def write_text(options: dict[str, Any], file: Any) -> None:
