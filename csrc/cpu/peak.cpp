@@ -2,6 +2,7 @@
 // model: redline/bench/ceiling.py puts these numbers beside the others.
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 
 #include "cpu/declare.h"
 #include "threads.h"
@@ -39,7 +40,7 @@ inline Vector zero_vector() { return {0}; }
 
 // One cache line of each stream per round, fetched `ahead` bytes early where that is not 0.
 template <int kStreams>
-uint64_t read_piece(const uint8_t* data, int64_t bytes, int64_t ahead) {
+uint8_t read_piece(const uint8_t* data, int64_t bytes, int64_t ahead) {
   constexpr int kLine = 64, kPerLine = kLine / sizeof(Vector);
   const int64_t part = bytes / kStreams / kLine * kLine;
   Vector seen[kStreams];
@@ -51,7 +52,11 @@ uint64_t read_piece(const uint8_t* data, int64_t bytes, int64_t ahead) {
       for (int i = 0; i < kPerLine; ++i) seen[s] = either(seen[s], load_vector(line + i * sizeof(Vector)));
     }
   for (int s = 1; s < kStreams; ++s) seen[0] = either(seen[0], seen[s]);
-  return *reinterpret_cast<const uint8_t*>(&seen[0]);
+  uint8_t bits = 0, lanes[sizeof(Vector)];
+  std::memcpy(lanes, &seen[0], sizeof(Vector));
+  for (uint8_t lane : lanes) bits |= lane;
+  for (int64_t at = kStreams * part; at < bytes; ++at) bits |= data[at];
+  return bits;
 }
 
 // The compiler must believe that the value changes, or it would compute a product once.
@@ -197,7 +202,7 @@ void on_all_threads(int64_t rounds, const Rounds& run) {
 }  // namespace
 
 int64_t peak_read(const uint8_t* data, int64_t bytes, int streams, int64_t ahead) {
-  std::atomic<uint64_t> seen{0};
+  std::atomic<unsigned> seen{0};
   const int64_t pieces = (bytes + kPiece - 1) / kPiece;
   parallel_for(pieces, 1, [&](int64_t begin, int64_t end) {
     for (int64_t piece = begin; piece < end; ++piece) {

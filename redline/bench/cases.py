@@ -12,6 +12,7 @@ Metric = Literal["prefill", "decode", "total"]
 MIXED_REQUESTS = 200
 MIXED_INPUT = (16, 1500)  # tokens
 MIXED_OUTPUT = (16, 400)
+WARM_UP_TOKENS = 16  # of each answer
 FIRST_TOKEN = "first_token"
 FIRST_TOKEN_PROMPT = "The capital of France is"  # a completion that does not end at once
 
@@ -43,20 +44,21 @@ class Part:
     def load(self, vocab_size: int, seed: int, repeat: int) -> Load:
         """Random token ids, the same for the same seed and repeat, so that no prefix is seen twice.
 
-        The first of a mixed load warms up with a part of it.
+        The first one warms up, for which a part of the load is enough.
         """
         draw = random.Random(f"{self.name}/{seed}/{repeat}")
         if self.mixed:
             inputs, outputs = mixed_lengths(self.batch if repeat else self.batch // 4 + 1, seed)
         else:
-            inputs, outputs = [self.prompt_tokens] * self.batch, [self.output_tokens] * self.batch
+            output_tokens = self.output_tokens if repeat else min(self.output_tokens, WARM_UP_TOKENS)
+            inputs, outputs = [self.prompt_tokens] * self.batch, [output_tokens] * self.batch
         prompts = [[draw.randrange(vocab_size) for _ in range(length)] for length in inputs]
         return Load(prompts, outputs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One or more parts. With `ratio`, what the last part costs or yields beside the first is a number too."""
+    """One or more parts. With `ratio`, what the last part costs or yields beside the first is a row too."""
 
     name: str
     summary: str

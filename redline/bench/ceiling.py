@@ -1,8 +1,8 @@
 """The ceilings of the machine: how fast its threads read memory and multiply, with the kernels' instructions.
 
 Each number is the best of several passes over several ways (csrc/cpu/peak.cpp): a ceiling that something else
-exceeds is none. Reading depends on the size of the buffer, because a large last-level cache holds on to a part
-of it from one pass to the next, as it does with the weights of a small model from one step to the next.
+exceeds is none. Reading depends on the size of the buffer, because a large last-level cache keeps part of it
+from one pass to the next, as it does with the weights of a small model from one step to the next.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from redline.errors import ConfigError
 from redline.ops.threads import set_num_threads
 
 BUFFER_BYTES = 2**30  # beyond any last-level cache, and what a machine for language models has to spare
-WAYS = tuple((streams, ahead) for streams in (1, 2, 4) for ahead in (0, 1024, 2048, 4096))
+WAYS = tuple((streams, ahead) for streams in (1, 2, 4) for ahead in (0, 2048, 4096))
 KINDS = {
     "f32": 0,
     "int8": 1,
@@ -56,7 +56,7 @@ class Ceiling:
                 isa=_kernels.isa(),
                 read_bytes=read_bandwidth(threads, num_bytes=buffer_bytes),
                 buffer_bytes=buffer_bytes,
-                memory_read_bytes=read_bandwidth(threads),
+                memory_read_bytes=read_bandwidth(threads, num_bytes=BUFFER_BYTES),
                 macs={kind: rate for kind in KINDS if (rate := multiply_adds(threads, kind)) is not None},
             )
         finally:
@@ -94,7 +94,7 @@ def part_ceiling(part: Part, model: Footprint, ceiling: Ceiling) -> float | None
     return tokens / step_s
 
 
-def read_bandwidth(num_threads: int, *, num_bytes: int = BUFFER_BYTES, repeats: int = 3) -> float:
+def read_bandwidth(num_threads: int, *, num_bytes: int = BUFFER_BYTES, repeats: int = 2) -> float:
     """Bytes per second that the threads read from a buffer of `num_bytes`: the best of all passes."""
     set_num_threads(num_threads)
     buffer = np.ones(num_bytes, np.uint8)

@@ -43,8 +43,6 @@ class Settings:
     options: Mapping[str, Any]  # of Redline's engine
 
     def __post_init__(self) -> None:
-        if self.repeats < 1:
-            raise ConfigError(f"--repeats is {self.repeats}; it must be at least 1")
         if self.model.is_dir():
             raise ConfigError(
                 f"--against needs a GGUF file, which every peer can read; {self.model} is a directory"

@@ -1,7 +1,7 @@
-"""The table of `redline bench ops`: which ops are called, at which shapes, and what each call moves and multiplies.
+"""The table of `redline bench ops`: which ops are called at which shapes, and what they move and multiply.
 
-A trial is one call at one shape. To add an op, write a function that yields its trials and name it in TRIALS; to
-add a weight format, a line in GGUF_BLOCKS.
+A trial is one call at one shape. To add an op, write a function that yields its trials and name it in TRIALS;
+to add a weight format, a line in GGUF_BLOCKS.
 """
 
 from __future__ import annotations

@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
         return bench_ops.run(args)
     if args.against is not None:
         return bench_against.run(args)
+    bench_against.refuse_own(args)
     from redline.bench.offline import Workload, bench_offline
 
     sizes = {name: getattr(args, name) for name in SIZES if hasattr(args, name)}
@@ -69,7 +70,7 @@ def _report(args: argparse.Namespace, workload: Workload, llm: LLM, result: Offl
 
     threads = resolve_runtime(llm.config, hardware(), env.num_threads()).threads
     weights_bytes = _size(fetch(args.model))
-    bandwidth = read_bandwidth(threads)
+    bandwidth = read_bandwidth(threads, num_bytes=weights_bytes)
     return {
         "command": ["redline", *args.argv],
         "model": args.model,
@@ -105,7 +106,8 @@ def _text(report: dict[str, Any]) -> str:
         ("K/V budget", f"{report['kv_bytes'] / 2**20:.0f} MiB"),
         (
             "ceiling",
-            f"{report['read_bandwidth_bytes_s'] / 1e9:.1f} GB/s read by {report['threads']} threads; "
+            f"{report['read_bandwidth_bytes_s'] / 1e9:.1f} GB/s read by {report['threads']} threads "
+            "over as much memory; "
             f"decode reads its weights at {report['decode_bandwidth_share']:.0%} of that",
         ),
         ("machine", f"{where['cpu']}, {where['num_cores']} cores, {where['memory_bytes'] / 2**30:.0f} GiB"),

@@ -17,11 +17,22 @@ from redline.cli.loading import fetch
 from redline.config.engine import EngineConfig
 from redline.errors import ConfigError
 
-ALONE = (
-    "batch",
-    "prompt_tokens",
-    "output_tokens",
-)  # sizes of the one workload that a bench without peers runs
+# Flags of a comparison alone: what they say, and how they are read.
+OWN: dict[str, tuple[str, dict[str, Any]]] = {
+    "cases": ("some of the cases, as prefill,decode_1 (default: all)", {"metavar": "CASES"}),
+    "mixed_requests": ("of the case mixed (default: 200)", {"type": int, "metavar": "N"}),
+    "twins": (
+        "also llama.cpp on the file requantised to Q4_0, Q8_0, F16 and Q4_K_M",
+        {"action": "store_true"},
+    ),
+    "max_isa": (
+        "hold every engine to an instruction set (default: native)",
+        {"choices": ("native", "avx2")},
+    ),
+    "markdown": ("write a dated report there", {"type": Path, "metavar": "FILE"}),
+}
+# Sizes of the one workload that a bench without peers runs.
+ALONE = ("batch", "prompt_tokens", "output_tokens")
 TAKEN = ("prefix_cache", "max_batch", "max_context")  # what a fair comparison settles itself
 
 
@@ -33,37 +44,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PEERS",
         help="run other engines too, in environments made on first use: llama.cpp,openvino,transformers,vllm",
     )
-    group.add_argument(
-        "--cases", metavar="CASES", help="some of the cases, as prefill,decode_1 (default: all)"
-    )
-    group.add_argument(
-        "--mixed-requests", type=int, default=200, metavar="N", help="of the case mixed (default: 200)"
-    )
-    group.add_argument(
-        "--twins",
-        action="store_true",
-        help="also llama.cpp on the file requantised to Q4_0, Q8_0, F16, Q4_K_M",
-    )
-    group.add_argument(
-        "--max-isa",
-        choices=("native", "avx2"),
-        default="native",
-        help="hold every engine to an instruction set",
-    )
-    group.add_argument("--markdown", type=Path, metavar="FILE", help="write a dated report there")
+    for name, (text, settings) in OWN.items():
+        group.add_argument(f"--{name.replace('_', '-')}", default=argparse.SUPPRESS, help=text, **settings)
+
+
+def refuse_own(args: argparse.Namespace) -> None:
+    """Without --against, the flags of a comparison would have no effect. Raises ConfigError."""
+    for name in OWN:
+        if hasattr(args, name):
+            raise ConfigError(f"--{name.replace('_', '-')} has no effect without --against")
 
 
 def run(args: argparse.Namespace) -> int:
     """Compare, print the table, write the files that were asked for."""
     _refuse(args)
-    from redline.bench.cases import cases_named
+    from redline.bench.cases import MIXED_REQUESTS, cases_named
     from redline.bench.peers.registry import peers_named
 
     peers = peers_named(args.against)
-    cases = cases_named(args.cases, args.mixed_requests)
+    cases = cases_named(getattr(args, "cases", None), getattr(args, "mixed_requests", MIXED_REQUESTS))
     options = engine_options(args)
     config = EngineConfig.from_dict({"model": args.model, **options})
-    for path in (args.json, args.markdown):
+    markdown = getattr(args, "markdown", None)
+    for path in (args.json, markdown):
         if path is not None and not Path(path).parent.is_dir():
             raise ConfigError(f"{path} cannot be written: there is no directory {Path(path).parent}")
     from redline.bench.contest import Settings, contest
@@ -78,14 +81,14 @@ def run(args: argparse.Namespace) -> int:
         cases=cases,
         repeats=args.repeats,
         seed=args.seed,
-        isa=args.max_isa,
-        twins=args.twins,
+        isa=getattr(args, "max_isa", "native"),
+        twins=getattr(args, "twins", False),
         options={name: value for name, value in options.items() if name != "threads"},
     )
     with status_line() as tell:
         report = {"command": ["redline", *args.argv], **contest(settings, tell)}
-    if args.markdown is not None:
-        args.markdown.write_text(as_markdown(report))
+    if markdown is not None:
+        markdown.write_text(as_markdown(report))
     write_json(report, args.json, as_text(report))
     return 0
 
@@ -101,7 +104,9 @@ def write_json(report: dict[str, Any], where: str | None, text: str) -> None:
 
 
 def _refuse(args: argparse.Namespace) -> None:
-    """Flags that would have no effect here."""
+    """Flags that would have no effect here, or make engines unequal. Raises ConfigError."""
+    if args.repeats < 1:
+        raise ConfigError(f"--repeats is {args.repeats}; it must be at least 1")
     for name in ALONE:
         if hasattr(args, name):
             raise ConfigError(

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FORMAT,...",
         help=f"of the weights, as GGUF names them, or all (default: {DEFAULT_FORMATS})",
     )
-    parser.add_argument("--only", default="", metavar="TEXT", help="ops with this in their name, as matmul")
+    parser.add_argument("--only", default="", metavar="TEXT", help="one group of ops, as matmul or attention")
     parser.add_argument("--threads", type=int, metavar="N", help="default: REDLINE_THREADS, else all cores")
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="samples of each (default: 5)")
     parser.add_argument(

@@ -32,13 +32,18 @@ class Worker:
     ) -> None:
         # What the engine says on stderr is shown only if it fails.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  open as long as the worker
-        self._process = start(command, options, variables, self._errors, stdin=subprocess.PIPE)
+        self._process: subprocess.Popen[bytes] | None = None
         self._unread = b""
-        self.hello = self._answer(open_timeout_s)
+        try:
+            self._process = start(command, options, variables, self._errors, stdin=subprocess.PIPE)
+            self.hello = self._answer(open_timeout_s)
+        except PeerFailed:
+            self.close()
+            raise
 
     def ask(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         """Send one request and wait for its answer."""
-        assert self._process.stdin is not None
+        assert self._process is not None and self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
@@ -48,6 +53,7 @@ class Worker:
 
     def peak_memory_bytes(self) -> int | None:
         """The most memory the worker has held so far (VmHWM); None where the system does not tell."""
+        assert self._process is not None
         try:
             lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
         except OSError:
@@ -57,13 +63,13 @@ class Worker:
 
     def close(self) -> None:
         """End the worker, whatever it is doing."""
-        end(self._process)
+        if self._process is not None:
+            end(self._process)
         self._errors.close()
 
     def _answer(self, timeout_s: float) -> dict[str, Any]:
         line = self._line(time.monotonic() + timeout_s)
         if line is None:
-            end(self._process)
             raise PeerFailed(f"no answer within {timeout_s:.0f} s")
         if not line:
             raise PeerFailed(self._why_it_ended())
@@ -77,7 +83,7 @@ class Worker:
 
     def _line(self, deadline_s: float) -> bytes | None:
         """The next line; b"" when the worker has ended, None when time is up."""
-        assert self._process.stdout is not None
+        assert self._process is not None and self._process.stdout is not None
         pipe = self._process.stdout.fileno()
         with selectors.DefaultSelector() as selector:
             selector.register(pipe, selectors.EVENT_READ)
@@ -92,6 +98,7 @@ class Worker:
         return line
 
     def _why_it_ended(self) -> str:
+        assert self._process is not None
         code = self._process.wait()
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         self._errors.seek(0)

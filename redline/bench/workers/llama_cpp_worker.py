@@ -1,8 +1,8 @@
 """llama.cpp through its own batch interface, with continuous batching on top.
 
 Every step is one llama_decode of at most N_BATCH tokens: the next token of each sequence that answers, then
-as much of the waiting prompts as fits. A sequence that is done leaves its slot to the next request. Tokens are
-taken by an argmax over the logits, which is faster than llama.cpp's own greedy sampler.
+as much of the waiting prompts as fits. A sequence that is done leaves its slot to the next request. Tokens
+are taken by an argmax over the logits, which is faster than llama.cpp's own greedy sampler.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ class Setting:
     flash: bool
     unified: bool  # one K/V buffer for all sequences, or one each
     n_ubatch: int = 512
+
+    def __str__(self) -> str:
+        flash, buffers = "on" if self.flash else "off", "one" if self.unified else "separate"
+        return f"{self.slots} slots, flash attention {flash}, {buffers} K/V buffers, n_ubatch {self.n_ubatch}"
 
 
 @dataclass
@@ -91,17 +95,15 @@ class LlamaCpp:
 
     @property
     def launch(self) -> str:
-        chosen = ", ".join(
-            f"{n} x <= {length} tokens: {s.slots} slots, flash attention {'on' if s.flash else 'off'}, "
-            f"{'one K/V buffer' if s.unified else 'a K/V buffer each'}, n_ubatch {s.n_ubatch}"
-            for (n, length), s in self._best.items()
+        chosen = "; ".join(
+            f"{f'{n} x {length} tokens in' if n else 'mixed load'}: {setting}"
+            for (n, length), setting in self._best.items()
         )
-        return f"llama-cpp-python {api.__version__}, llama_decode with n_batch {N_BATCH}, {system_info()}" + (
-            f"; fastest settings: {chosen}" if chosen else ""
-        )
+        build = f"llama-cpp-python {api.__version__}, llama_decode with n_batch {N_BATCH}, {system_info()}"
+        return f"{build}; fastest settings for {chosen}" if chosen else build
 
     def generate(self, prompts: list[list[int]], output_tokens: list[int], tune: bool) -> Timeline:
-        longest = max(len(prompt) + count for prompt, count in zip(prompts, output_tokens, strict=True))
+        longest = max(len(prompt) for prompt in prompts)
         shape = (len(prompts), longest) if len(set(output_tokens)) == 1 else (0, 0)  # (0, 0): a mixed load
         if tune and shape not in self._best:
             self._best[shape] = self._fastest(prompts, output_tokens)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import runpy
 import sys
 from typing import Any
 
@@ -11,8 +12,8 @@ from serve import Timeline, main
 
 class Redline:
     def __init__(self, options: dict[str, Any]) -> None:
-        from redline import LLM
         from redline.bench.footprint import footprint
+        from redline.llm import LLM
 
         settings = {
             "threads": options["threads"],
@@ -27,7 +28,7 @@ class Redline:
         self.facts = {"footprint": footprint(self._llm)}
 
     def generate(self, prompts: list[list[int]], output_tokens: list[int], tune: bool) -> Timeline:
-        from redline import SamplingParams
+        from redline.config.sampling import SamplingParams
 
         params = [SamplingParams(max_tokens=n, temperature=0.0, ignore_eos=True) for n in output_tokens]
         timeline = Timeline(len(prompts))
@@ -46,12 +47,10 @@ class Redline:
 
 def write_text(options: dict[str, Any], file: Any) -> None:
     """What a user starts: the command itself."""
-    from redline.cli.main import main as command
-
+    flags = ["--max-tokens", "8", "--raw", "--model", options["model"], "--threads", str(options["threads"])]
+    sys.argv = ["redline", "generate", options["prompt"], *flags]
     sys.stdout = file
-    threads = str(options["threads"])
-    command(["generate", options["prompt"], "--max-tokens", "8", "--raw", "--model", options["model"],
-             "--threads", threads])  # fmt: skip
+    runpy.run_module("redline.cli.main", run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def write_text(options: dict[str, Any], file: Any) -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
     model = open_model(options)
 
-    class Writer(transformers.TextStreamer):  # type: ignore[misc]
+    class Writer(transformers.TextStreamer):
         def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
             file.write(text)
             file.flush()
