@@ -440,6 +440,18 @@ void bind_graph(nb::module_& m) {
       .def("replay", &Graph::replay, Release());
 }
 
+void bind_peak(nb::module_& m) {
+  m.def(
+      "peak_read",
+      [](Dense<const uint8_t, 1> data, int streams, int64_t ahead) {
+        return kernels().peak_read(data.data(), data.shape(0), streams, ahead);
+      },
+      fixed("data"), nb::arg("streams"), nb::arg("ahead"), Release());
+  m.def(
+      "peak_macs", [](int kind, int64_t macs) { return kernels().peak_macs(kind, macs); }, nb::arg("kind"),
+      nb::arg("macs"), Release());
+}
+
 }  // namespace
 
 NB_MODULE(_kernels, m) {
@@ -455,4 +467,5 @@ NB_MODULE(_kernels, m) {
   bind_attention(m);
   bind_sampling(m);
   bind_graph(m);
+  bind_peak(m);
 }

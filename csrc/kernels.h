@@ -151,6 +151,12 @@ struct Kernels {
   // Returns false for a type it does not know.
   bool (*pack_gguf)(int type, const uint8_t* blocks, int64_t outputs, int64_t inputs, int64_t first,
                     const IntTarget& target);
+  // Reads `bytes` of data on all threads and returns the OR of all bytes. Each thread reads in 1, 2 or 4 streams,
+  // which are prefetched `ahead` bytes early (0: not at all).
+  int64_t (*peak_read)(const uint8_t* data, int64_t bytes, int streams, int64_t ahead);
+  // Does about `macs` multiply-adds on all threads, without memory, and returns how many it did: 0 for a kind that
+  // this instruction set lacks. kind 0: float, 1: 8-bit integers in vectors, 2: in tiles, 3: bf16 in tiles.
+  int64_t (*peak_macs)(int kind, int64_t macs);
 };
 
 // The table in use: the widest instruction set of this machine, or what select() asked for.

@@ -32,3 +32,16 @@ def num_threads() -> int | None:
     if not value.isdecimal() or len(value) > 4 or not 1 <= int(value) <= 1024:
         raise ConfigError(f"REDLINE_THREADS is {value[:40]!r}; it must be an integer between 1 and 1024")
     return int(value)
+
+
+ISAS = ("scalar", "avx2", "avx512", "amx")
+
+
+def isa() -> str | None:
+    """REDLINE_ISA: the instruction set that the kernels are held to; None when unset (then: the widest)."""
+    value = os.environ.get("REDLINE_ISA")
+    if not value:
+        return None
+    if value not in ISAS:
+        raise ConfigError(f"REDLINE_ISA is {value[:40]!r}; it must be one of {', '.join(ISAS)}")
+    return value

@@ -22,3 +22,9 @@ def test_a_cache_in_no_home_is_refused(monkeypatch):
     monkeypatch.setenv("REDLINE_CACHE", "~no-such-user/cache")
     with pytest.raises(ConfigError, match="REDLINE_CACHE is '~no-such-user/cache'"):
         env.cache_dir()
+
+
+def test_an_unknown_instruction_set_is_refused(monkeypatch):
+    monkeypatch.setenv("REDLINE_ISA", "sse2")
+    with pytest.raises(ConfigError, match="REDLINE_ISA is 'sse2'; it must be one of scalar, avx2,"):
+        env.isa()

@@ -35,6 +35,8 @@ void pack_float(const uint8_t* rows, int64_t size, int64_t outputs, int64_t inpu
                 uint8_t* panels);
 bool pack_gguf(int type, const uint8_t* blocks, int64_t outputs, int64_t inputs, int64_t first,
                const IntTarget& target);
+int64_t peak_read(const uint8_t* data, int64_t bytes, int streams, int64_t ahead);
+int64_t peak_macs(int kind, int64_t macs);
 
 }  // namespace REDLINE_ISA
 }  // namespace redline

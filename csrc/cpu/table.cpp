@@ -33,6 +33,8 @@ const Kernels& table() {
     k.sample = sample;
     k.top_logprobs = top_logprobs;
     k.penalties = penalties;
+    k.peak_read = peak_read;
+    k.peak_macs = peak_macs;
     return k;
   }();
   return kernels;

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redline import env
+from redline.cli import bench_against, bench_ops
 from redline.cli.engine_flags import add_engine_flags
 from redline.cli.loading import fetch, open_llm
 from redline.cli.terminal import progress_bar
@@ -18,35 +17,48 @@ if TYPE_CHECKING:
     from redline.bench.offline import OfflineResult, Workload
     from redline.llm import LLM
 
+OPS = "each kernel at the shapes of a model, beside the machine's roofline"
+# Of the workload; the defaults are those of redline.bench.offline.Workload.
+SIZES = {
+    "batch": "requests at once (default: 1)",
+    "prompt_tokens": "default: 128",
+    "output_tokens": "default: 64",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
     summary = "one batch of equal requests, without a server"
+    ops = kinds.add_parser("ops", help=OPS, description=f"Measure {OPS}.")
+    bench_ops.add_arguments(ops)
     offline = kinds.add_parser("offline", help=summary, description=f"Measure {summary}.")
-    offline.add_argument("--batch", type=int, default=1, metavar="N", help="requests at once (default: 1)")
-    offline.add_argument("--prompt-tokens", type=int, default=128, metavar="N", help="default: 128")
-    offline.add_argument("--output-tokens", type=int, default=64, metavar="N", help="default: 64")
+    for name, text in SIZES.items():
+        flag = "--" + name.replace("_", "-")
+        offline.add_argument(flag, type=int, metavar="N", default=argparse.SUPPRESS, help=text)
     offline.add_argument("--repeats", type=int, default=3, metavar="N", help="default: 3, after a warm-up")
     offline.add_argument("--seed", type=int, default=0, metavar="N", help="of the prompts (default: 0)")
-    offline.add_argument("--json", action="store_true", help="print one JSON object")
+    offline.add_argument(
+        "--json", nargs="?", const="-", metavar="FILE", help="write one JSON object to FILE, or print it"
+    )
+    bench_against.add_arguments(offline)
     add_engine_flags(offline)
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.kind == "ops":
+        return bench_ops.run(args)
+    if args.against is not None:
+        return bench_against.run(args)
+    bench_against.refuse_own(args)
     from redline.bench.offline import Workload, bench_offline
 
-    workload = Workload(
-        batch=args.batch,
-        prompt_tokens=args.prompt_tokens,
-        output_tokens=args.output_tokens,
-        repeats=args.repeats,
-        seed=args.seed,
-    )
-    llm = open_llm(args, max_batch=args.batch, prefix_cache=False)
+    sizes = {name: getattr(args, name) for name in SIZES if hasattr(args, name)}
+    workload = Workload(repeats=args.repeats, seed=args.seed, **sizes)
+    llm = open_llm(args, max_batch=workload.batch, prefix_cache=False)
     with progress_bar("repeats") as progress:
         result = bench_offline(llm, workload, lambda done: progress(done, args.repeats))
     report = _report(args, workload, llm, result)
-    sys.stdout.write(json.dumps(report, indent=2) + "\n" if args.json else _text(report))
+    bench_against.write_json(report, args.json, _text(report))
     return 0
 
 
@@ -58,7 +70,7 @@ def _report(args: argparse.Namespace, workload: Workload, llm: LLM, result: Offl
 
     threads = resolve_runtime(llm.config, hardware(), env.num_threads()).threads
     weights_bytes = _size(fetch(args.model))
-    bandwidth = read_bandwidth(threads)
+    bandwidth = read_bandwidth(threads, num_bytes=weights_bytes)
     return {
         "command": ["redline", *args.argv],
         "model": args.model,
@@ -94,7 +106,8 @@ def _text(report: dict[str, Any]) -> str:
         ("K/V budget", f"{report['kv_bytes'] / 2**20:.0f} MiB"),
         (
             "ceiling",
-            f"{report['read_bandwidth_bytes_s'] / 1e9:.1f} GB/s read by {report['threads']} threads; "
+            f"{report['read_bandwidth_bytes_s'] / 1e9:.1f} GB/s read by {report['threads']} threads "
+            "over as much memory; "
             f"decode reads its weights at {report['decode_bandwidth_share']:.0%} of that",
         ),
         ("machine", f"{where['cpu']}, {where['num_cores']} cores, {where['memory_bytes'] / 2**30:.0f} GiB"),

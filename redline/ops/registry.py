@@ -11,6 +11,7 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
+from redline import env
 from redline.errors import ConfigError
 
 # op name -> functions it provides; the folder is redline/ops/<op name>/
@@ -51,11 +52,22 @@ def backend(name: str) -> Backend:
     reason = why_not(name)
     if reason is not None:
         raise ConfigError(f"backend {name!r} is not available: {reason}")
+    if name == "cpu":
+        _hold_to_isa()
     functions = {}
     for op, names in OPS.items():
         module = importlib.import_module(f"redline.ops.{op}.{name}")
         functions.update({function: getattr(module, function) for function in names})
     return Backend(name=name, **functions)
+
+
+def _hold_to_isa() -> None:
+    """Before any weight is packed: use the instruction set that REDLINE_ISA names, if it names one."""
+    from redline import _kernels
+
+    isa = env.isa()
+    if isa is not None and not _kernels.select_isa(isa):
+        raise ConfigError(f"REDLINE_ISA is {isa!r}; this machine or build has only {_kernels.isa()} or less")
 
 
 def why_not(name: str) -> str | None:

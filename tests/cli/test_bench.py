@@ -19,3 +19,64 @@ def test_the_verb_reports_a_real_run(run) -> None:
     assert report["weights_bytes"] == smollm2().stat().st_size
     assert report["command"][:3] == ["redline", "bench", "offline"]
     assert 0 < report["decode_bandwidth_share"] < 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            ["--against", "ollama"],
+            "--against names 'ollama'; the peers are llama.cpp, openvino",
+        ),
+        (["--against", "openvino", "--cases", "speed"], "--cases names 'speed'; the cases are prefill,"),
+        (["--against", "openvino", "--batch", "4"], "--batch has no effect with --against"),
+        (["--against", "openvino", "--max-context", "64"], "--max-context cannot be set with --against"),
+        (["--against", "openvino", "--mixed-requests", "0"], "--mixed-requests is 0"),
+        (["--against", "openvino", "--max-isa", "sse"], "invalid choice: 'sse'"),
+        (
+            ["--against", "openvino", "--json", "/no/such/place/x.json"],
+            "cannot be written",
+        ),
+        (["--against", "openvino", "--repeats", "0"], "--repeats is 0"),
+        (["--against", "openvino", "--threads", "0"], "threads is 0"),
+        (["--cases", "prefill"], "--cases has no effect without --against"),
+        (["--twins"], "--twins has no effect without --against"),
+        (["--max-isa", "avx2"], "--max-isa has no effect without --against"),
+    ],
+)
+def test_wrong_flags_of_a_comparison_are_refused_before_anything_starts(run, flags, message) -> None:
+    code, out, err = run("bench", "offline", *flags)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--rows", "1,x"], "--rows has 'x'; each must be an integer between 1 and 4096"),
+        (["--rows", "0"], "--rows has '0'"),
+        (["--formats", "Q4_1,Q9"], "--formats has 'Q9'; the formats are all, F32,"),
+        (["--repeats", "0"], "--repeats is 0"),
+    ],
+)
+def test_wrong_flags_of_bench_ops_are_refused(run, flags, message) -> None:
+    code, out, err = run("bench", "ops", *flags)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+@pytest.mark.model
+def test_bench_ops_reports_real_kernels(run, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("redline.bench.ceiling.BUFFER_BYTES", 1 << 22)
+    file = tmp_path / "ops.json"
+    flags = ["--rows", "1,2", "--only", "norm", "--repeats", "1", "--threads", "1", "--json", str(file)]
+    code, out, err = run("bench", "ops", "--model", str(smollm2()), *flags)
+    assert (code, err) == (0, "")
+    report = json.loads(file.read_text())
+    assert [(op["op"], op["rows"]) for op in report["ops"]] == [
+        ("rmsnorm", 1), ("add_rmsnorm", 1), ("rmsnorm", 2), ("add_rmsnorm", 2)
+    ]  # fmt: skip
+    assert all(op["seconds"] > 0 and op["ceiling_s"] > 0 and op["bound"] == "memory" for op in report["ops"])
+    lines = out.splitlines()
+    assert lines[0].split() == ["op", "shape", "rows", "time", "GB/s", "GMAC/s", "of", "ceiling", "bound"]
+    assert lines[1].split()[:3] == ["rmsnorm", "576", "1"] and "Ceiling: 1 threads" in out

@@ -1,0 +1,133 @@
+"""redline bench ops: each kernel at the shapes of a model, beside the machine's roofline."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from redline import env
+from redline.cli.bench_against import status_line, write_json
+from redline.cli.engine_flags import DEFAULT_MODEL
+from redline.cli.loading import fetch
+from redline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from redline.bench.ops import OpResult
+
+DEFAULT_ROWS = "1,8,32,512"
+DEFAULT_FORMATS = "Q4_1,Q8_0,F16"
+MOST_ROWS = 4096
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        help=f"whose shapes: alias, GGUF file, safetensors directory (default: {DEFAULT_MODEL})",
+    )
+    parser.add_argument("--rows", default=DEFAULT_ROWS, metavar="N,...", help=f"default: {DEFAULT_ROWS}")
+    parser.add_argument(
+        "--formats",
+        default=DEFAULT_FORMATS,
+        metavar="FORMAT,...",
+        help=f"of the weights, as GGUF names them, or all (default: {DEFAULT_FORMATS})",
+    )
+    parser.add_argument("--only", default="", metavar="TEXT", help="one group of ops, as matmul or attention")
+    parser.add_argument("--threads", type=int, metavar="N", help="default: REDLINE_THREADS, else all cores")
+    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="samples of each (default: 5)")
+    parser.add_argument(
+        "--json", nargs="?", const="-", metavar="FILE", help="write one JSON object to FILE, or print it"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    rows, formats = _rows(args.rows), _formats(args.formats)
+    if args.repeats < 1:
+        raise ConfigError(f"--repeats is {args.repeats}; it must be at least 1")
+    from redline.bench.ceiling import BUFFER_BYTES, Ceiling
+    from redline.bench.environment import environment
+    from redline.bench.ops import bench_ops
+    from redline.config.engine import EngineConfig
+    from redline.config.resolve import resolve_runtime
+    from redline.engine.memory import hardware
+    from redline.models.load_weights import load_weights
+    from redline.ops.memory import keep_freed_memory
+    from redline.ops.registry import backend
+
+    given = {} if args.threads is None else {"threads": args.threads}
+    config = EngineConfig.from_dict({"model": args.model, **given})
+    threads = resolve_runtime(config, hardware(), env.num_threads()).threads
+    ops = backend("cpu")
+    keep_freed_memory()
+    spec = load_weights(fetch(args.model), ops, "int8").spec
+    with status_line() as tell:
+        tell("measuring the machine's ceilings")
+        ceiling = Ceiling.measure(threads, env.isa() or "native", BUFFER_BYTES)
+        results = bench_ops(spec, ops, rows, formats, ceiling, args.only, args.repeats, tell)
+    report = {
+        "command": ["redline", *args.argv],
+        "model": args.model,
+        "threads": threads,
+        "ceiling": ceiling.as_dict(),
+        "ops": [{**asdict(result), "share": result.share} for result in results],
+        "environment": asdict(environment()),
+    }
+    write_json(report, args.json, text(report, results))
+    return 0
+
+
+def text(report: dict[str, Any], results: list[OpResult]) -> str:
+    """The table, a block of lines per op and shape."""
+    header = ("op", "shape", "rows", "time", "GB/s", "GMAC/s", "of ceiling", "bound")
+    lines, last = [header], ""
+    for each in results:
+        name = f"{each.op} {each.shape}"
+        shown = ("", "") if name == last else (each.op, each.shape)
+        last = name
+        rates = (f"{each.bytes_s / 1e9:.1f}", f"{each.macs_s / 1e9:.0f}" if each.macs_s else "")
+        lines.append((*shown, str(each.rows), _time(each.seconds), *rates, f"{each.share:.0%}", each.bound))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    from redline.bench.report import ceiling_text
+
+    where = report["environment"]
+    return "\n".join(
+        [
+            *("  ".join(_placed(line, widths)).rstrip() for line in lines),
+            "",
+            f"Ceiling: {ceiling_text(report['ceiling'])}",
+            f"Machine: {where['cpu']}, {where['num_cores']} cores. Commit {where['commit'] or 'none'}.",
+            f"Command: {' '.join(report['command'])}",
+            "",
+        ]
+    )
+
+
+def _placed(line: tuple[str, ...], widths: list[int]) -> list[str]:
+    left = {0, 1, 7}
+    return [
+        cell.ljust(width) if column in left else cell.rjust(width)
+        for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+    ]
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds * 1e6:.1f} us" if seconds < 1e-3 else f"{seconds * 1e3:.2f} ms"
+
+
+def _rows(given: str) -> list[int]:
+    parts = [part.strip() for part in given.split(",")]
+    for part in parts:
+        if not part.isdecimal() or len(part) > 4 or not 1 <= int(part) <= MOST_ROWS:
+            raise ConfigError(f"--rows has {part[:40]!r}; each must be an integer between 1 and {MOST_ROWS}")
+    return sorted({int(part) for part in parts})
+
+
+def _formats(given: str) -> list[str]:
+    from redline.bench.op_trials import GGUF_BLOCKS
+
+    names = list(GGUF_BLOCKS) if given == "all" else [part.strip().upper() for part in given.split(",")]
+    for name in names:
+        if name not in GGUF_BLOCKS:
+            raise ConfigError(f"--formats has {name[:40]!r}; the formats are all, {', '.join(GGUF_BLOCKS)}")
+    return list(dict.fromkeys(names))
