@@ -26,7 +26,7 @@ enum class ScaleType : int {
   f16,      // the same
   nested8,  // scale = d * factor, a float32 product. Per block and kSuperblock inputs: d[lane] in f16, then int8
             // factors [scale group][lane]
-  nested4,  // the same with factors 0..15; the scale groups 2i and 2i + 1 lie in the low and high nibbles of [i][lane]
+  nested4,  // the same with factors 0..15: scale groups 2i and 2i + 1 in the low and high nibbles of [i][lane]
 };
 constexpr int64_t kSuperblock = 256;
 

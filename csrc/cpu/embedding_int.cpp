@@ -48,7 +48,8 @@ void read_row(const IntMatrix& w, int64_t row, float* y) {
     read_codes<kBits>(w, cell, lane, codes);
     for (int64_t part = 0; part < parts; ++part) {
       const int64_t s = g * parts + part, from = part * Scales::kGroup;
-      const float scale = scale_at(Scales(), scales, s, lane), min = mins ? scale_at(Scales(), mins, s, lane) : 0.0f;
+      const float scale = scale_at(Scales(), scales, s, lane);
+      const float min = mins ? scale_at(Scales(), mins, s, lane) : 0.0f;
       for (int64_t i = from; i < from + Scales::kGroup; ++i)
         values[i] = scale * (static_cast<float>(codes[i]) - offset) + min;
     }

@@ -65,7 +65,9 @@ inline __m256i move_field(__m256i fields, int from) {
          : from < kTo ? _mm256_slli_epi16(fields, kTo - from)
                       : fields;
 }
-inline __m256i load_half_vector(const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+inline __m256i load_half_vector(const uint8_t* p) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
 
 template <typename F>
 struct Quads {

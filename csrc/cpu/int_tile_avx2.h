@@ -62,7 +62,8 @@ inline void sum_quads(const Quads<F>& quads, const uint8_t* cell, const int8_t* 
     for (int quad = first; quad < first + kRun; ++quad)
       for (int h = 0; h < kHalves; ++h) {
         const __m256i codes = quads(cell + 32 * h, quad);
-        for (int r = 0; r < kRows; ++r) add_products(run[h][r], codes, broadcast_quad(x + r * x_stride + 4 * quad));
+        for (int r = 0; r < kRows; ++r)
+          add_products(run[h][r], codes, broadcast_quad(x + r * x_stride + 4 * quad));
       }
     for (int h = 0; h < kHalves; ++h)
       for (int r = 0; r < kRows; ++r) {

@@ -258,8 +258,8 @@ bool pack_any(int type, const uint8_t* blocks, int64_t outputs, int64_t inputs, 
 
 bool pack_gguf(int type, const uint8_t* blocks, int64_t outputs, int64_t inputs, int64_t first,
                const IntTarget& target) {
-  return pack_any<Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS>(type, blocks, outputs,
-                                                                                              inputs, first, target);
+  return pack_any<Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS>(
+      type, blocks, outputs, inputs, first, target);
 }
 
 }  // namespace REDLINE_ISA

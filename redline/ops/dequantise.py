@@ -78,7 +78,9 @@ def _scales(packed: Any, scales: Any) -> Any:
         return scales
     xp = namespace(scales)
     blocks, supers, _ = scales.shape
-    d_BS1L = xp.asarray(xp.reshape(scales[:, :, :32].view(xp.float16), (blocks, supers, 1, 16)), dtype=xp.float32)
+    d_BS1L = xp.asarray(
+        xp.reshape(scales[:, :, :32].view(xp.float16), (blocks, supers, 1, 16)), dtype=xp.float32
+    )
     factors = scales[:, :, 32:]
     if packed.scale_format == "nested4":
         pairs = xp.reshape(factors, (blocks, supers, -1, 1, 16))

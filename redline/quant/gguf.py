@@ -7,9 +7,9 @@ F32 F16 BF16 stay floats. Integer types keep the bits of their codes, and their 
     4 bits  Q4_0 Q4_1 Q4_K  8 bits  Q8_0
             IQ4_NL IQ4_XS
 
-The K-quants and IQ4_XS have a float16 scale for 256 weights and small factors for each 16 or 32 (Q2_K: 4 bits;
-the others: kept in 8, though the file has 6 in some). Each of these types means exactly what the `gguf` library
-dequantises it to. All others are dequantised by that library and stored as float16.
+The K-quants and IQ4_XS have a float16 scale for 256 weights and small factors for each 16 or 32 (Q2_K: of 4
+bits; the others: kept in 8, where some files have 6). Each of these types means exactly what the `gguf`
+library dequantises it to. All others are dequantised by that library and stored as float16.
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ def pack_int(
 ) -> PackedInt:
     """weight = scale * (code - offset) + min. Raises ModelFileError when the shapes do not agree.
 
-    Scales of a group larger than 32 are repeated; they are kept as float16 when that loses nothing.
+    Scales of a group larger than 32 are repeated for every 32: at worst 3 of 4 are copies, which for int4 in
+    groups of 128 without mins is 8 % of the bytes. Scales are kept as float16 when that loses nothing.
     """
     num_outputs, num_inputs = codes_OK.shape
     smallest = 16 if bits == 8 and mins_OG is None else GROUP

@@ -40,6 +40,8 @@ GGUF_FORMATS = {
     for kind in ("Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS")
 }
 ALL_FORMATS = (*FORMATS, *GGUF_FORMATS)
+CASES = [(name, *shape) for name in FORMATS for shape in SHAPES]
+CASES += [(name, *shape) for name in GGUF_FORMATS for shape in [(9, 32), (33, 576)]]
 
 
 def random_arrays(rng, name, num_outputs, num_inputs):
@@ -86,8 +88,7 @@ def assert_close(got, expected, x, packed):
 
 
 @pytest.mark.parametrize("ops", BACKENDS)
-@pytest.mark.parametrize("name", ALL_FORMATS)
-@pytest.mark.parametrize("num_outputs, num_inputs", SHAPES)
+@pytest.mark.parametrize("name, num_outputs, num_inputs", CASES)
 def test_equals_float64(ops, name, num_outputs, num_inputs, rng):
     weight = random_weight(rng, name, num_outputs, num_inputs)
     for rows in ROWS:
@@ -118,8 +119,20 @@ def test_embedding_returns_the_rows(ops, name, num_outputs, num_inputs, rng):
     np.testing.assert_allclose(got, plain_matrix(name, *arrays)[ids], rtol=1e-6, atol=1e-6)
 
 
-def test_weights_of_8_bits_get_precise_activations_and_those_of_4_on_request(rng):
+@pytest.mark.parametrize("ops", KERNELS)
+@pytest.mark.parametrize("kind", ["Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"])
+def test_embedding_returns_the_rows_of_a_file_to_the_bit(ops, kind, rng):
+    weight = random_weight(rng, f"{kind}-x8", 33, 512)
+    ids = rng.integers(0, 33, 70).astype(np.int32)
+    got = weight.embedding(ops, ids)
+    np.testing.assert_array_equal(got, int_matrix(weight.packed, np.float32)[ids])
+
+
+def test_weights_of_6_and_8_bits_get_precise_activations_and_those_of_fewer_on_request(rng):
     assert Int8Weight.pack(*random_arrays(rng, "int8", 8, 32)).packed.activation_bits == 16
+    blocks = {name: random_blocks(rng, name, 8, 256) for name in ("Q5_K", "Q6_K")}
+    assert weight_from_gguf(blocks["Q5_K"], 13, (8, 256)).packed.activation_bits == 8
+    assert weight_from_gguf(blocks["Q6_K"], 14, (8, 256)).packed.activation_bits == 16
     weight = Int4Weight.pack(*random_arrays(rng, "int4", 8, 32))
     assert weight.packed.activation_bits == 8
     assert weight.with_precise_activations().packed.activation_bits == 16
@@ -156,7 +169,7 @@ def test_threads_do_not_change_a_bit(ops, name, rng):
 @pytest.mark.parametrize("name", ALL_FORMATS)
 def test_avx512_equals_avx2_bit_for_bit(ops, name, rng):
     avx2 = KERNELS[1].values[0]
-    for num_outputs, num_inputs in SHAPES:
+    for num_outputs, num_inputs in SHAPES if name in FORMATS else [(9, 32), (33, 576)]:
         weight = random_weight(rng, name, num_outputs, num_inputs)
         x = rng.standard_normal((21, weight.num_inputs)).astype(np.float32)
         np.testing.assert_array_equal(weight.matmul(ops, x), weight.matmul(avx2, x))
