@@ -51,7 +51,7 @@ struct PackedFloat {
 
 struct PackedInt {
   Dense<const uint8_t, 1> codes, scales;
-  std::optional<Dense<const uint8_t, 1>> mins;
+  std::optional<Dense<const uint8_t, 1>> mins, codebook;
   IntMatrix matrix;
 };
 
@@ -129,14 +129,17 @@ void bind_weights(nb::module_& m) {
       .def(
           "__init__",
           [](PackedInt* self, Dense<const uint8_t, 1> codes, Dense<const uint8_t, 1> scales,
-             std::optional<Dense<const uint8_t, 1>> mins, bool half_scales, int32_t offset, int32_t group,
-             int32_t planes, int64_t outputs, int64_t inputs) {
-            new (self) PackedInt{codes, scales, mins,
-                                 {codes.data(), scales.data(), mins ? mins->data() : nullptr, half_scales, offset,
-                                  group, planes, outputs, inputs}};
+             std::optional<Dense<const uint8_t, 1>> mins, std::optional<Dense<const uint8_t, 1>> codebook,
+             int scale_type, int32_t bits, int32_t offset, int32_t group, int32_t planes, int64_t outputs,
+             int64_t inputs) {
+            new (self) PackedInt{codes, scales, mins, codebook,
+                                 {codes.data(), scales.data(), mins ? mins->data() : nullptr,
+                                  codebook ? codebook->data() : nullptr, static_cast<ScaleType>(scale_type), bits,
+                                  offset, group, planes, outputs, inputs}};
           },
-          fixed("codes"), fixed("scales"), nb::arg("mins").noconvert().none(), nb::arg("half_scales"),
-          nb::arg("offset"), nb::arg("group"), nb::arg("planes"), nb::arg("outputs"), nb::arg("inputs"));
+          fixed("codes"), fixed("scales"), nb::arg("mins").noconvert().none(),
+          nb::arg("codebook").noconvert().none(), nb::arg("scale_type"), nb::arg("bits"), nb::arg("offset"),
+          nb::arg("group"), nb::arg("planes"), nb::arg("outputs"), nb::arg("inputs"));
 
   using X = Strided<const float, 2>;
   using Y = Dense<float, 2>;
@@ -151,19 +154,21 @@ void bind_weights(nb::module_& m) {
         fixed("bias").none(), fixed("addend").none(), nb::arg("gate"));
   };
   bind_matmul("matmul_float", [] { return kernels().matmul_float; }, Tag<PackedFloat>());
-  bind_matmul("matmul_int8", [] { return kernels().matmul_int8; }, Tag<PackedInt>());
-  bind_matmul("matmul_int4", [] { return kernels().matmul_int4; }, Tag<PackedInt>());
+  bind_matmul(
+      "matmul_int",
+      [] {
+        return [](const MatmulInput& in, const IntMatrix& w, const MatmulOutput& out) {
+          if (!kernels().matmul_int(in, w, out)) throw nb::value_error("no kernel has this format");
+        };
+      },
+      Tag<PackedInt>());
   m.def(
       "embedding_float",
       [](Ids ids, const PackedFloat& w, Y y) { return run_embedding(kernels().embedding_float, ids, w, y); },
       fixed("ids"), nb::arg("weight"), fixed("y"));
   m.def(
-      "embedding_int8",
-      [](Ids ids, const PackedInt& w, Y y) { return run_embedding(kernels().embedding_int8, ids, w, y); },
-      fixed("ids"), nb::arg("weight"), fixed("y"));
-  m.def(
-      "embedding_int4",
-      [](Ids ids, const PackedInt& w, Y y) { return run_embedding(kernels().embedding_int4, ids, w, y); },
+      "embedding_int",
+      [](Ids ids, const PackedInt& w, Y y) { return run_embedding(kernels().embedding_int, ids, w, y); },
       fixed("ids"), nb::arg("weight"), fixed("y"));
   m.def(
       "pack_float",
@@ -176,13 +181,12 @@ void bind_weights(nb::module_& m) {
   m.def(
       "pack_gguf",
       [](int type, Dense<const uint8_t, 1> blocks, int64_t outputs, int64_t inputs, int64_t first,
-         Dense<uint8_t, 1> codes, Dense<uint8_t, 1> scales, std::optional<Dense<uint8_t, 1>> mins,
-         bool half_scales) {
-        const IntTarget target{codes.data(), scales.data(), mins ? mins->data() : nullptr, half_scales};
+         Dense<uint8_t, 1> codes, Dense<uint8_t, 1> scales, std::optional<Dense<uint8_t, 1>> mins) {
+        const IntTarget target{codes.data(), scales.data(), mins ? mins->data() : nullptr};
         return kernels().pack_gguf(type, blocks.data(), outputs, inputs, first, target);
       },
       nb::arg("type"), fixed("blocks"), nb::arg("outputs"), nb::arg("inputs"), nb::arg("first"), fixed("codes"),
-      fixed("scales"), nb::arg("mins").noconvert().none(), nb::arg("half_scales"), Release());
+      fixed("scales"), nb::arg("mins").noconvert().none(), Release());
 }
 
 // Elements between rows of x, which must themselves be dense.

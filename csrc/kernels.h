@@ -20,16 +20,28 @@ struct FloatMatrix {
   int64_t outputs, inputs;
 };
 
+// How the scales of an IntMatrix, and its mins, are stored. A scale group is `group` inputs of one output.
+enum class ScaleType : int {
+  f32,      // [block][scale group][lane]
+  f16,      // the same
+  nested8,  // scale = d * factor, a float32 product. Per block and kSuperblock inputs: d[lane] in f16, then int8
+            // factors [scale group][lane]
+  nested4,  // the same with factors 0..15: scale groups 2i and 2i + 1 in the low and high nibbles of [i][lane]
+};
+constexpr int64_t kSuperblock = 256;
+
 // One matrix [outputs, inputs] of codes c with weight = scale * (c - offset) + min.
-// int8: codes[block][group of 32][k / 4 % 8][lane][k % 4], one byte each; int4: two per byte, see
-// csrc/cpu/int_layout.h. scales, mins: [block][group][lane]; `group` is 32, or 16 (int8 without mins).
+// codes[block][group of 32]: cells of `bits` bits a code, see csrc/cpu/int_layout.h. With a codebook the stored
+// 4 bits are an index, and c = codebook[index].
 struct IntMatrix {
   const uint8_t* codes;
   const void* scales;
-  const void* mins;  // null: none
-  bool half_scales;  // scales and mins are f16, else f32
+  const void* mins;         // null: none
+  const uint8_t* codebook;  // 16 codes; null: none
+  ScaleType scale_type;
+  int32_t bits;
   int32_t offset;
-  int32_t group;
+  int32_t group;   // 32 or 16
   int32_t planes;  // activations are quantised to 8 (1) or 16 bits (2)
   int64_t outputs, inputs;
 };
@@ -58,10 +70,7 @@ struct MatmulOutput {
 
 // Where pack_gguf() writes: the arrays of an IntMatrix.
 struct IntTarget {
-  uint8_t* codes;
-  void* scales;
-  void* mins;
-  bool half_scales;
+  uint8_t *codes, *scales, *mins;
 };
 
 // A K/V cache is [num_blocks, num_kv_heads] of blocks of block_size tokens: keys as [head_dim, block_size], so
@@ -138,12 +147,11 @@ struct Kernels {
                     float presence, float frequency);
   // y[r, o] = sum over k of x[r, k] * w[o, k], with what comes before and after it.
   void (*matmul_float)(const MatmulInput& x, const FloatMatrix& w, const MatmulOutput& y);
-  void (*matmul_int8)(const MatmulInput& x, const IntMatrix& w, const MatmulOutput& y);
-  void (*matmul_int4)(const MatmulInput& x, const IntMatrix& w, const MatmulOutput& y);
+  // Returns false, having written nothing, when no kernel has the matrix's combination of bits and scales.
+  bool (*matmul_int)(const MatmulInput& x, const IntMatrix& w, const MatmulOutput& y);
   // y[i, :] = row ids[i] of w. Returns false, having written nothing, when an id is out of range.
   bool (*embedding_float)(const int32_t* ids, int64_t count, const FloatMatrix& w, float* y);
-  bool (*embedding_int8)(const int32_t* ids, int64_t count, const IntMatrix& w, float* y);
-  bool (*embedding_int4)(const int32_t* ids, int64_t count, const IntMatrix& w, float* y);
+  bool (*embedding_int)(const int32_t* ids, int64_t count, const IntMatrix& w, float* y);
   // Row-major [outputs, inputs] elements of `size` bytes (2 or 4) into panels, from row `first` on.
   void (*pack_float)(const uint8_t* rows, int64_t size, int64_t outputs, int64_t inputs, int64_t first,
                      uint8_t* panels);

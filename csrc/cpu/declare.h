@@ -26,11 +26,9 @@ void penalties(float* logits, const int32_t* ids, const int32_t* counts, int64_t
                float presence, float frequency);
 
 void matmul_float(const MatmulInput& x, const FloatMatrix& w, const MatmulOutput& y);
-void matmul_int8(const MatmulInput& x, const IntMatrix& w, const MatmulOutput& y);
-void matmul_int4(const MatmulInput& x, const IntMatrix& w, const MatmulOutput& y);
+bool matmul_int(const MatmulInput& x, const IntMatrix& w, const MatmulOutput& y);
 bool embedding_float(const int32_t* ids, int64_t count, const FloatMatrix& w, float* y);
-bool embedding_int8(const int32_t* ids, int64_t count, const IntMatrix& w, float* y);
-bool embedding_int4(const int32_t* ids, int64_t count, const IntMatrix& w, float* y);
+bool embedding_int(const int32_t* ids, int64_t count, const IntMatrix& w, float* y);
 void pack_float(const uint8_t* rows, int64_t size, int64_t outputs, int64_t inputs, int64_t first,
                 uint8_t* panels);
 bool pack_gguf(int type, const uint8_t* blocks, int64_t outputs, int64_t inputs, int64_t first,

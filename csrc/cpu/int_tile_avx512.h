@@ -3,19 +3,13 @@
 #pragma once
 #include <immintrin.h>
 
-#include "cpu/int_format.h"
+#include "cpu/int_quads.h"
 
 namespace redline {
 namespace REDLINE_ISA {
 namespace {
 
 constexpr int kTileRows = 8;
-
-inline __m512 load_block(const float* p) { return _mm512_loadu_ps(p); }
-inline __m512 load_block(const f16* p) {
-  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-}
-inline __m512i load_codes(const uint8_t* p) { return _mm512_loadu_si512(p); }
 
 inline __m512i add_products(__m512i sum, __m512i codes, const int8_t* activations) {
   int32_t quad;
@@ -24,67 +18,58 @@ inline __m512i add_products(__m512i sum, __m512i codes, const int8_t* activation
 }
 
 // Adds the exact sums over one scale group to sums[r].
-template <typename F, int kRows>
-inline void sum_group(const uint8_t* cell, const int8_t* x, int64_t x_stride, int part, __m512i (&sums)[kRows]) {
-  if constexpr (F::kBits == 4) {
-    const __m512i nibble = _mm512_set1_epi8(15);
-#pragma GCC unroll 4
-    for (int pair = 0; pair < 4; ++pair) {
-      const __m512i codes = load_codes(cell + 64 * pair);
-      const __m512i even = _mm512_and_si512(codes, nibble);
-      const __m512i odd = _mm512_and_si512(_mm512_srli_epi16(codes, 4), nibble);
-#pragma GCC unroll 16
-      for (int r = 0; r < kRows; ++r) {
-        sums[r] = add_products(sums[r], even, x + r * x_stride + 8 * pair);
-        sums[r] = add_products(sums[r], odd, x + r * x_stride + 8 * pair + 4);
-      }
-    }
-  } else {
-    constexpr int kQuads = F::kScaleGroup / 4;
+template <typename F, int kPart, int kRows>
+inline void sum_part(const Quads<F>& quads, const uint8_t* cell, const int8_t* x, int64_t x_stride,
+                     __m512i (&sums)[kRows]) {
+  constexpr int kCount = kQuads / F::kParts;
+  __m512i high[kRows];
+  for (int r = 0; r < kRows; ++r) high[r] = _mm512_setzero_si512();
 #pragma GCC unroll 8
-    for (int quad = part * kQuads; quad < (part + 1) * kQuads; ++quad) {
-      const __m512i codes = load_codes(cell + 64 * quad);
+  for (int quad = kPart * kCount; quad < (kPart + 1) * kCount; ++quad) {
+    const __m512i codes = quads(cell, quad);
 #pragma GCC unroll 16
-      for (int r = 0; r < kRows; ++r) sums[r] = add_products(sums[r], codes, x + r * x_stride + 4 * quad);
+    for (int r = 0; r < kRows; ++r) {
+      const int8_t* activations = x + r * x_stride + 4 * quad;
+      if constexpr (F::kPlanes == 2) {
+        high[r] = add_products(high[r], codes, activations);
+        activations += kGroup;
+      }
+      sums[r] = add_products(sums[r], codes, activations);
     }
+  }
+  if constexpr (F::kPlanes == 2)
+    for (int r = 0; r < kRows; ++r) sums[r] = _mm512_add_epi32(sums[r], _mm512_slli_epi32(high[r], 8));
+}
+
+// Scale group kPart of cell g of all rows.
+template <typename F, int kPart, int kRows>
+inline void multiply_part(const TileData<F>& d, const Quads<F>& quads, int64_t g, __m512 (&acc)[kRows]) {
+  const int64_t s = g * F::kParts + kPart;
+  __m512i sums[kRows];
+  for (int r = 0; r < kRows; ++r)
+    sums[r] = F::kCorrected ? _mm512_set1_epi32(d.corrections[r * d.scale_groups + s]) : _mm512_setzero_si512();
+  sum_part<F, kPart, kRows>(quads, d.cells + g * kCellBytes<F::kBits>, d.x + g * kGroup * F::kPlanes, d.x_stride,
+                            sums);
+  const __m512 scale = load_scales_16(typename F::Scales(), d.scales, s);
+  const __m512 min = F::kMins ? load_scales_16(typename F::Scales(), d.mins, s) : scale;
+  for (int r = 0; r < kRows; ++r) {
+    const __m512 product = _mm512_mul_ps(scale, _mm512_set1_ps(d.x_scales[r * d.groups + g]));
+    acc[r] = _mm512_fmadd_ps(product, _mm512_cvtepi32_ps(sums[r]), acc[r]);
+    if (F::kMins) acc[r] = _mm512_fmadd_ps(min, _mm512_set1_ps(d.x_sums[r * d.scale_groups + s]), acc[r]);
   }
 }
 
 template <typename F, int kRows>
 void multiply(const Tile& t) {
-  using Scale = typename F::Scale;
-  const int64_t groups = t.a.groups, scale_groups = groups * F::kParts, x_stride = groups * kGroup * F::kPlanes;
-  const Scale* scales = static_cast<const Scale*>(t.w.scales) + t.block * scale_groups * kBlock;
-  const Scale* mins = F::kMins ? static_cast<const Scale*>(t.w.mins) + t.block * scale_groups * kBlock : nullptr;
-  const uint8_t* cell = t.w.codes + t.block * groups * kCellBytes<F::kBits>;
-  const int8_t* x = t.a.codes + t.row * x_stride;
-  const float* x_scales = t.a.scales + t.row * groups;
-  const float* x_sums = t.a.scaled_sums + t.row * groups;
-  const int32_t* corrections = t.a.corrections + t.row * scale_groups;
+  const TileData<F> d(t);
+  const Quads<F> quads(t.w);
   __m512 acc[kRows];
   for (int r = 0; r < kRows; ++r) acc[r] = _mm512_setzero_ps();
-  for (int64_t g = 0; g < groups; ++g, cell += kCellBytes<F::kBits>, x += kGroup * F::kPlanes)
-    for (int part = 0; part < F::kParts; ++part, scales += kBlock, mins += F::kMins ? kBlock : 0) {
-      if (kRows <= kFewRows) prefetch(cell, kCellBytes<F::kBits>);
-      __m512i sums[kRows];
-      for (int r = 0; r < kRows; ++r) sums[r] = _mm512_setzero_si512();
-      if constexpr (F::kPlanes == 2) {
-        sum_group<F, kRows>(cell, x, x_stride, part, sums);
-        for (int r = 0; r < kRows; ++r) sums[r] = _mm512_slli_epi32(sums[r], 8);
-      }
-      if constexpr (F::kCorrected)
-        for (int r = 0; r < kRows; ++r) {
-          const int32_t correction = corrections[r * scale_groups + g * F::kParts + part];
-          sums[r] = _mm512_add_epi32(sums[r], _mm512_set1_epi32(correction));
-        }
-      sum_group<F, kRows>(cell, x + (F::kPlanes - 1) * kGroup, x_stride, part, sums);
-      const __m512 scale = load_block(scales), min = F::kMins ? load_block(mins) : scale;
-      for (int r = 0; r < kRows; ++r) {
-        const __m512 product = _mm512_mul_ps(scale, _mm512_set1_ps(x_scales[r * groups + g]));
-        acc[r] = _mm512_fmadd_ps(product, _mm512_cvtepi32_ps(sums[r]), acc[r]);
-        if (F::kMins) acc[r] = _mm512_fmadd_ps(min, _mm512_set1_ps(x_sums[r * groups + g]), acc[r]);
-      }
-    }
+  for (int64_t g = 0; g < d.groups; ++g) {
+    if (kRows <= kFewRows) prefetch(d.cells + g * kCellBytes<F::kBits>, kCellBytes<F::kBits>);
+    multiply_part<F, 0, kRows>(d, quads, g, acc);
+    if constexpr (F::kParts == 2) multiply_part<F, 1, kRows>(d, quads, g, acc);
+  }
   const __mmask16 mask = static_cast<__mmask16>((1u << t.lanes) - 1);
   for (int r = 0; r < kRows; ++r) _mm512_mask_storeu_ps(t.y + r * t.y_stride, mask, acc[r]);
 }

@@ -1,4 +1,4 @@
-// What matmul_int8 and matmul_int4 share: the loops over rows and blocks, and the tile they call.
+// What the integer formats share: the loops over rows and blocks, and the tile they call.
 //
 // For each group the products of codes are summed exactly in integers; float32 then does, per output and
 // in the order of the groups, the same sequence on one row or many:
@@ -50,27 +50,16 @@ struct IntMatmul {
   }
 };
 
-template <int kBits>
-bool embedding(const int32_t* ids, int64_t count, const IntMatrix& w, float* y) {
-  for (int64_t i = 0; i < count; ++i)
-    if (ids[i] < 0 || ids[i] >= w.outputs) return false;
-  const int64_t groups = ceil_div(w.inputs, kGroup), scale_groups = groups * (kGroup / w.group);
-  const auto value = [&](const void* from, int64_t index) {
-    return w.half_scales ? widen(static_cast<const f16*>(from)[index]) : static_cast<const float*>(from)[index];
-  };
-  parallel_for(count, 1 + 16384 / w.inputs, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t block = ids[i] / kBlock, lane = ids[i] % kBlock;
-      const uint8_t* cells = w.codes + block * groups * kCellBytes<kBits>;
-      for (int64_t k = 0; k < w.inputs; ++k) {
-        const int64_t at = (block * scale_groups + k / w.group) * kBlock + lane;
-        const int32_t code = code_at(cells + k / kGroup * kCellBytes<kBits>, kBits, lane, k % kGroup) - w.offset;
-        const float product = value(w.scales, at) * static_cast<float>(code);
-        y[i * w.inputs + k] = w.mins ? product + value(w.mins, at) : product;
-      }
-    }
-  });
-  return true;
+// Runs the format that fits the matrix, if there is one.
+template <typename... F>
+bool matmul_any(const MatmulInput& x, const IntMatrix& w, const MatmulOutput& y) {
+  return ((F::fits(w) ? (matmul<IntMatmul<F>>(x, w, y), true) : false) || ...);
+}
+
+// Codes of kBits, or 4-bit indices of a codebook, with any of the scales.
+template <int kBits, bool kCodebook, typename... Scales>
+bool matmul_scaled(const MatmulInput& x, const IntMatrix& w, const MatmulOutput& y) {
+  return matmul_any<Format<kBits, kCodebook, 1, Scales>..., Format<kBits, kCodebook, 2, Scales>...>(x, w, y);
 }
 
 }  // namespace

@@ -1,27 +1,13 @@
-#include "cpu/declare.h"
 #include "cpu/matmul_int.h"
+#include "cpu/matmul_int_bits.h"
 
 namespace redline {
 namespace REDLINE_ISA {
 
-namespace {
-
-template <int kPlanes>
-void choose(const MatmulInput& x, const IntMatrix& w, const MatmulOutput& y) {
-  if (w.half_scales && w.mins) return matmul<IntMatmul<Format<4, true, f16, 32, kPlanes>>>(x, w, y);
-  if (w.half_scales) return matmul<IntMatmul<Format<4, false, f16, 32, kPlanes>>>(x, w, y);
-  if (w.mins) return matmul<IntMatmul<Format<4, true, float, 32, kPlanes>>>(x, w, y);
-  matmul<IntMatmul<Format<4, false, float, 32, kPlanes>>>(x, w, y);
-}
-
-}  // namespace
-
-void matmul_int4(const MatmulInput& x, const IntMatrix& w, const MatmulOutput& y) {
-  w.planes == 2 ? choose<2>(x, w, y) : choose<1>(x, w, y);
-}
-
-bool embedding_int4(const int32_t* ids, int64_t count, const IntMatrix& w, float* y) {
-  return embedding<4>(ids, count, w, y);
+// f32 serves checkpoints whose scales do not fit f16; nested8 is Q4_K.
+bool matmul_int4(const MatmulInput& x, const IntMatrix& w, const MatmulOutput& y) {
+  return matmul_scaled<4, false, PlainScales<f16, false>, PlainScales<f16, true>, PlainScales<float, false>,
+                       PlainScales<float, true>, NestedScales<8, true>>(x, w, y);
 }
 
 }  // namespace REDLINE_ISA

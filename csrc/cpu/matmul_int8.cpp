@@ -1,28 +1,12 @@
-#include "cpu/declare.h"
 #include "cpu/matmul_int.h"
+#include "cpu/matmul_int_bits.h"
 
 namespace redline {
 namespace REDLINE_ISA {
 
-namespace {
-
-template <int kPlanes>
-void choose(const MatmulInput& x, const IntMatrix& w, const MatmulOutput& y) {
-  if (w.group == 16) return matmul<IntMatmul<Format<8, false, float, 16, kPlanes>>>(x, w, y);
-  if (w.half_scales && w.mins) return matmul<IntMatmul<Format<8, true, f16, 32, kPlanes>>>(x, w, y);
-  if (w.half_scales) return matmul<IntMatmul<Format<8, false, f16, 32, kPlanes>>>(x, w, y);
-  if (w.mins) return matmul<IntMatmul<Format<8, true, float, 32, kPlanes>>>(x, w, y);
-  matmul<IntMatmul<Format<8, false, float, 32, kPlanes>>>(x, w, y);
-}
-
-}  // namespace
-
-void matmul_int8(const MatmulInput& x, const IntMatrix& w, const MatmulOutput& y) {
-  w.planes == 2 ? choose<2>(x, w, y) : choose<1>(x, w, y);
-}
-
-bool embedding_int8(const int32_t* ids, int64_t count, const IntMatrix& w, float* y) {
-  return embedding<8>(ids, count, w, y);
+bool matmul_int8(const MatmulInput& x, const IntMatrix& w, const MatmulOutput& y) {
+  return matmul_scaled<8, false, PlainScales<f16, false>, PlainScales<f16, true>, PlainScales<float, false>,
+                       PlainScales<float, true>, PlainScales<float, false, 16>>(x, w, y);
 }
 
 }  // namespace REDLINE_ISA

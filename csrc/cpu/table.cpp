@@ -14,11 +14,9 @@ const Kernels& table() {
     k.name = REDLINE_STRING(REDLINE_ISA);
     k.rmsnorm = rmsnorm;
     k.matmul_float = matmul_float;
-    k.matmul_int8 = matmul_int8;
-    k.matmul_int4 = matmul_int4;
+    k.matmul_int = matmul_int;
     k.embedding_float = embedding_float;
-    k.embedding_int8 = embedding_int8;
-    k.embedding_int4 = embedding_int4;
+    k.embedding_int = embedding_int;
     k.pack_float = pack_float;
     k.pack_gguf = pack_gguf;
     k.layernorm = layernorm;

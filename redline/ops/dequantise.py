@@ -23,9 +23,9 @@ def int_matrix(packed: Any, dtype: Any) -> Any:
     """PackedInt -> weight_OK = scale * (code - offset) + min."""
     xp = namespace(packed.codes)
     weight_OK = xp.asarray(_codes(packed), dtype=dtype) - packed.offset
-    weight_OK = weight_OK * _spread(packed.scales, packed.group, dtype)
+    weight_OK = weight_OK * _spread(_scales(packed, packed.scales), packed.group, dtype)
     if packed.mins is not None:
-        weight_OK = weight_OK + _spread(packed.mins, packed.group, dtype)
+        weight_OK = weight_OK + _spread(_scales(packed, packed.mins), packed.group, dtype)
     return weight_OK[: packed.num_outputs, : packed.num_inputs]
 
 
@@ -52,13 +52,43 @@ def _codes(packed: Any) -> Any:
     """Codes [padded O, padded K] out of their blocks."""
     xp = namespace(packed.codes)
     blocks, groups, _ = packed.codes.shape
-    if packed.bits == 8:
-        quads = xp.reshape(packed.codes, (blocks, groups, 8, 16, 4))
+    low = 2 if packed.bits < 4 else 4 if packed.bits < 8 else 8
+    codes = _section(packed.codes, 0, low)
+    if packed.bits > low:
+        codes = codes | _section(packed.codes, low, packed.bits - low) << low
+    if packed.codebook is not None:
+        indices = xp.reshape(codes, (-1,))
+        codes = xp.reshape(xp.take(packed.codebook, xp.asarray(indices, dtype=xp.int64)), codes.shape)
+    return xp.reshape(xp.moveaxis(codes, 3, 1), (blocks * 16, groups * 32))
+
+
+def _section(cells: Any, first: int, width: int) -> Any:
+    """Fields [blocks, groups, quad, lane, 4] of `width` bits, from bit plane `first` of the cells on."""
+    xp = namespace(cells)
+    blocks, groups, _ = cells.shape
+    section = cells[:, :, 64 * first : 64 * (first + width)]
+    vectors = xp.reshape(section, (blocks, groups, width, 1, 16, 4))
+    fields = [vectors >> shift & (1 << width) - 1 for shift in range(0, 8, width)]
+    return xp.reshape(xp.concat(fields, axis=3), (blocks, groups, 8, 16, 4))
+
+
+def _scales(packed: Any, scales: Any) -> Any:
+    """Scales or mins as floats [blocks, groups, lane]."""
+    if packed.scale_format in ("f32", "f16"):
+        return scales
+    xp = namespace(scales)
+    blocks, supers, _ = scales.shape
+    d_BS1L = xp.asarray(
+        xp.reshape(scales[:, :, :32].view(xp.float16), (blocks, supers, 1, 16)), dtype=xp.float32
+    )
+    factors = scales[:, :, 32:]
+    if packed.scale_format == "nested4":
+        pairs = xp.reshape(factors, (blocks, supers, -1, 1, 16))
+        factors = xp.concat([pairs & 15, pairs >> 4], axis=3)
     else:
-        pairs = xp.reshape(packed.codes, (blocks, groups, 4, 1, 16, 4))
-        quads = xp.concat([pairs & 15, pairs >> 4], axis=3)
-        quads = xp.reshape(quads, (blocks, groups, 8, 16, 4))
-    return xp.reshape(xp.moveaxis(quads, 3, 1), (blocks * 16, groups * 32))
+        factors = factors.view(xp.int8)
+    factors_BSGL = xp.asarray(xp.reshape(factors, (blocks, supers, -1, 16)), dtype=xp.float32)
+    return xp.reshape(d_BS1L * factors_BSGL, (blocks, -1, 16))
 
 
 def _spread(scales: Any, group: int, dtype: Any) -> Any:

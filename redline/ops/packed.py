@@ -17,9 +17,13 @@ from redline.ops.weight_memory import weight_memory
 
 BLOCK = 16
 GROUP = 32
-# Weights kept at 8 bits are those that need precision: coarse activations would waste it. They are also the
-# few (an output matrix, or a whole model that is memory-bound anyway), so the second plane costs little.
-ACTIVATION_BITS = {4: 8, 8: 16}
+SUPERBLOCK = 256
+CODE_BITS = (2, 3, 4, 5, 6, 8)
+# Weights kept at 6 or 8 bits are those that need precision, such as output matrices: activations of 8 bits
+# would lose more than the weights did. At one row, which waits for memory, the second plane costs little.
+# With 5 bits and fewer the weights lose more, and many rows are up to twice as fast without it.
+ACTIVATION_BITS = {2: 8, 3: 8, 4: 8, 5: 8, 6: 16, 8: 16}
+SCALE_FORMATS = ("f32", "f16", "nested8", "nested4")
 FLOAT_FORMATS = ("f32", "f16", "bf16")
 
 
@@ -52,16 +56,22 @@ class PackedFloat:
 
 @dataclass(frozen=True, eq=False)
 class PackedInt:
-    """weight = scale * (code - offset) + min, with codes of 8 or 4 bits.
+    """weight = scale * (code - offset) + min, with codes of 2, 3, 4, 5, 6 or 8 bits.
 
-    codes   uint8 [blocks, groups of 32, bytes]; four consecutive k of one output lie side by side (a
-            quad). 8 bits: [quad 0..7, lane, 4]. 4 bits: [pair 0..3, lane, 4], low nibbles of quad 2 * pair
-            and high nibbles of quad 2 * pair + 1.
-    scales  float16 or float32 [blocks, groups of `group` inputs, lane]; group is 32, or 16 (8 bits only,
-            without mins)
-    mins    like scales, or None
+    codes     uint8 [blocks, groups of 32, bytes]; four consecutive k of one output lie side by side (a quad
+              of a lane). A section of `w` bits holds, in vectors [lane, 4], the quads 0 to 7 from the low
+              bits of each byte up, 8 / w to a vector. 2, 4 and 8 bits are one section; 3 is one of the low 2
+              bits and one of the high bit, 5 of 4 and 1, 6 of 4 and 2.
+    scales    per block and group of `group` inputs, 32 or 16, one per lane. `scale_format` says how:
+              "f32", "f16": float32 or float16 [blocks, groups, lane];
+              "nested8": scale = d * factor, as uint8 [blocks, superblocks of 256 inputs, bytes]; the bytes
+              are float16 d [lane] and int8 factors [groups, lane];
+              "nested4": the same with factors 0..15, two groups of 16 in the nibbles of one [lane]
+    mins      like scales, or None
+    codebook  uint8 [16], or None: the stored 4 bits are an index, and the code is codebook[index]
 
-    `activation_bits`, 8 or 16, is what x is quantised to when it meets this matrix.
+    Larger groups, of 64 or 128 inputs, are groups of 32 with equal scales. `activation_bits`, 8 or 16, is
+    what x is quantised to when it meets this matrix.
     """
 
     codes: Array
@@ -71,7 +81,9 @@ class PackedInt:
     num_inputs: int
     bits: int
     offset: int
+    scale_format: str
     group: int = GROUP
+    codebook: Array | None = None
     activation_bits: int = 8
 
     @classmethod
@@ -81,21 +93,24 @@ class PackedInt:
         num_inputs: int,
         bits: int,
         offset: int,
-        scale_dtype: Any,
+        scale_format: str,
         mins: bool,
-        group: int,
+        group: int = GROUP,
+        codebook: Array | None = None,
     ) -> PackedInt:
+        assert bits in CODE_BITS, f"{bits = }"
         blocks, groups = -(-num_outputs // BLOCK), -(-num_inputs // GROUP)
-        scales_shape = (blocks, groups * (GROUP // group), BLOCK)
         return cls(
             codes=weight_memory.zeros((blocks, groups, BLOCK * GROUP * bits // 8), np.uint8),
-            scales=weight_memory.zeros(scales_shape, scale_dtype),
-            mins=weight_memory.zeros(scales_shape, scale_dtype) if mins else None,
+            scales=_zero_scales(blocks, num_inputs, scale_format, group),
+            mins=_zero_scales(blocks, num_inputs, scale_format, group) if mins else None,
             num_outputs=num_outputs,
             num_inputs=num_inputs,
             bits=bits,
             offset=offset,
+            scale_format=scale_format,
             group=group,
+            codebook=codebook,
             activation_bits=ACTIVATION_BITS[bits],
         )
 
@@ -112,13 +127,24 @@ class PackedInt:
             as_bytes(self.codes),
             as_bytes(self.scales),
             None if self.mins is None else as_bytes(self.mins),
-            self.scales.dtype == np.float16,
+            self.codebook,
+            SCALE_FORMATS.index(self.scale_format),
+            self.bits,
             self.offset,
             self.group,
             self.activation_bits // 8,
             self.num_outputs,
             self.num_inputs,
         )
+
+
+def _zero_scales(blocks: int, num_inputs: int, scale_format: str, group: int) -> Array:
+    if scale_format in ("f32", "f16"):
+        shape = (blocks, -(-num_inputs // GROUP) * (GROUP // group), BLOCK)
+        return weight_memory.zeros(shape, float_dtype(scale_format))
+    assert num_inputs % SUPERBLOCK == 0, f"{num_inputs = }"
+    factor_bytes = SUPERBLOCK // group * BLOCK * int(scale_format.removeprefix("nested")) // 8
+    return weight_memory.zeros((blocks, num_inputs // SUPERBLOCK, 2 * BLOCK + factor_bytes), np.uint8)
 
 
 def float_dtype(format: str) -> Any:

@@ -18,8 +18,7 @@ from redline.errors import ConfigError
 OPS: dict[str, tuple[str, ...]] = {
     "empty": ("empty",),
     "matmul_float": ("matmul_float", "embedding_float"),
-    "matmul_int8": ("matmul_int8", "embedding_int8"),
-    "matmul_int4": ("matmul_int4", "embedding_int4"),
+    "matmul_int": ("matmul_int", "embedding_int"),
     "rmsnorm": ("rmsnorm",),
     "layernorm": ("layernorm",),
     "add": ("add",),

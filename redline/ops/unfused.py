@@ -10,7 +10,7 @@ from typing import Any, Unpack
 from redline.ops.fused import Fused
 from redline.ops.registry import Backend
 
-MATMULS = ("matmul_float", "matmul_int8", "matmul_int4")
+MATMULS = ("matmul_float", "matmul_int")
 
 
 def unfused(ops: Backend) -> Backend:

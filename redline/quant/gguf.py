@@ -1,8 +1,15 @@
 """GGUF tensors as weights: packed without loss where a kernel has the format, else through float16.
 
-Q4_0 Q4_1 Q4_K become int4, Q5_0 Q5_1 Q8_0 Q5_K Q6_K int8, F32 F16 BF16 stay floats; each of them means
-exactly what the `gguf` library dequantises it to. All other types are dequantised by that library and
-stored as float16.
+F32 F16 BF16 stay floats. Integer types keep the bits of their codes, and their scales as the file has them:
+
+    2 bits  Q2_K            5 bits  Q5_0 Q5_1 Q5_K
+    3 bits  Q3_K            6 bits  Q6_K
+    4 bits  Q4_0 Q4_1 Q4_K  8 bits  Q8_0
+            IQ4_NL IQ4_XS
+
+The K-quants and IQ4_XS have a float16 scale for 256 weights and small factors for each 16 or 32 (Q2_K: of 4
+bits; the others: kept in 8, where some files have 6). Each of these types means exactly what the `gguf`
+library dequantises it to. All others are dequantised by that library and stored as float16.
 """
 
 from __future__ import annotations
@@ -20,8 +27,7 @@ from redline.ops.packed import PackedFloat, PackedInt, as_bytes
 from redline.ops.registry import backend
 from redline.quant.base import Weight
 from redline.quant.float import FloatWeight, fill_float
-from redline.quant.int4 import Int4Weight
-from redline.quant.int8 import Int8Weight
+from redline.quant.integer import IntWeight
 
 Part = tuple[Array, int]  # (raw blocks as bytes, number of outputs)
 ROWS_AT_ONCE = 1024  # dequantised at a time, so that no float copy of a whole tensor exists
@@ -29,27 +35,34 @@ ROWS_AT_ONCE = 1024  # dequantised at a time, so that no float copy of a whole t
 
 @dataclass(frozen=True)
 class IntBlock:
-    """How blocks of an integer type are stored once packed."""
+    """Weights and bytes of a block in the file, and how it is stored once packed (see PackedInt)."""
 
     weights: int
     num_bytes: int
     bits: int
     offset: int
     mins: bool
-    half: bool = True  # scales and mins fit float16
+    scales: str = "f16"
     group: int = 32
+    codebook: Array | None = None
 
 
 FLOAT_TYPES = {0: ("f32", 4), 1: ("f16", 2), 30: ("bf16", 2)}
+# The values of the 4-bit indices of IQ4_NL and IQ4_XS, + 128.
+IQ4_CODES = np.array([1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241], np.uint8)
 INT_TYPES = {
     2: IntBlock(32, 18, bits=4, offset=8, mins=False),  # Q4_0
     3: IntBlock(32, 20, bits=4, offset=0, mins=True),  # Q4_1
-    6: IntBlock(32, 22, bits=8, offset=16, mins=False),  # Q5_0
-    7: IntBlock(32, 24, bits=8, offset=0, mins=True),  # Q5_1
+    6: IntBlock(32, 22, bits=5, offset=16, mins=False),  # Q5_0
+    7: IntBlock(32, 24, bits=5, offset=0, mins=True),  # Q5_1
     8: IntBlock(32, 34, bits=8, offset=128, mins=False),  # Q8_0
-    12: IntBlock(256, 144, bits=4, offset=0, mins=True, half=False),  # Q4_K
-    13: IntBlock(256, 176, bits=8, offset=0, mins=True, half=False),  # Q5_K
-    14: IntBlock(256, 210, bits=8, offset=32, mins=False, half=False, group=16),  # Q6_K
+    10: IntBlock(256, 84, bits=2, offset=0, mins=True, scales="nested4", group=16),  # Q2_K
+    11: IntBlock(256, 110, bits=3, offset=4, mins=False, scales="nested8", group=16),  # Q3_K
+    12: IntBlock(256, 144, bits=4, offset=0, mins=True, scales="nested8"),  # Q4_K
+    13: IntBlock(256, 176, bits=5, offset=0, mins=True, scales="nested8"),  # Q5_K
+    14: IntBlock(256, 210, bits=6, offset=32, mins=False, scales="nested8", group=16),  # Q6_K
+    20: IntBlock(32, 18, bits=4, offset=128, mins=False, codebook=IQ4_CODES),  # IQ4_NL
+    23: IntBlock(256, 136, bits=4, offset=128, mins=False, scales="nested8", codebook=IQ4_CODES),  # IQ4_XS
 }
 
 
@@ -137,18 +150,19 @@ def _pack_float(rows: list[Part], format: str, shape: tuple[int, int]) -> FloatW
     return FloatWeight(packed)
 
 
-def _pack_int(rows: list[Part], ggml_type: int, shape: tuple[int, int]) -> Weight:
+def _pack_int(rows: list[Part], ggml_type: int, shape: tuple[int, int]) -> IntWeight:
     block = INT_TYPES[ggml_type]
-    scale_dtype = np.float16 if block.half else np.float32
-    packed = PackedInt.zeros(*shape, block.bits, block.offset, scale_dtype, block.mins, block.group)
+    packed = PackedInt.zeros(
+        *shape, block.bits, block.offset, block.scales, block.mins, block.group, block.codebook
+    )
     codes, scales = as_bytes(packed.codes), as_bytes(packed.scales)
     mins = None if packed.mins is None else as_bytes(packed.mins)
     first = 0
     for raw, count in rows:
-        known = _kernels.pack_gguf(ggml_type, raw, count, shape[1], first, codes, scales, mins, block.half)
+        known = _kernels.pack_gguf(ggml_type, raw, count, shape[1], first, codes, scales, mins)
         assert known, f"{ggml_type = }"
         first += count
-    return Int8Weight(packed) if block.bits == 8 else Int4Weight(packed)
+    return IntWeight(packed)
 
 
 def _pack_dequantised(rows: list[Part], ggml_type: int, shape: tuple[int, int], format: str) -> FloatWeight:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
-
 import numpy as np
 
 from redline.errors import ModelFileError
 from redline.ops.arrays import Array
-from redline.ops.fused import Fused
 from redline.quant.integer import IntWeight, pack_int
 
 
 class Int4Weight(IntWeight):
     """weight = scale * code + min, or scale * (code - 8); activations are quantised to 8 or 16 bits."""
-
-    format = "int4"
 
     @classmethod
     def pack(
@@ -28,9 +23,3 @@ class Int4Weight(IntWeight):
         if codes_OK.dtype != np.uint8 or (codes_OK.size and codes_OK.max() > 15):
             raise ModelFileError(f"int4 codes are {codes_OK.dtype}; they must be uint8 between 0 and 15")
         return cls(pack_int(codes_OK, scales_OG, mins_OG, group, bits=4, offset=8 if mins_OG is None else 0))
-
-    def matmul(self, ops: Any, x_TK: Any, **fused: Unpack[Fused]) -> Any:
-        return ops.matmul_int4(x_TK, self.packed, **fused)
-
-    def embedding(self, ops: Any, ids_T: Any) -> Any:
-        return ops.embedding_int4(ids_T, self.packed)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
-
 import numpy as np
 
 from redline.errors import ModelFileError
 from redline.ops.arrays import Array
-from redline.ops.fused import Fused
 from redline.quant.integer import IntWeight, pack_int
 
 
 class Int8Weight(IntWeight):
     """weight = scale * code (+ min); activations are quantised to 16 bits per row and group."""
-
-    format = "int8"
 
     @classmethod
     def pack(
@@ -32,9 +27,3 @@ class Int8Weight(IntWeight):
         if codes_OK.dtype == np.uint8:
             return cls(pack_int(codes_OK, scales_OG, mins_OG, group, bits=8, offset=0))
         raise ModelFileError(f"int8 codes are {codes_OK.dtype}; they must be int8 or uint8")
-
-    def matmul(self, ops: Any, x_TK: Any, **fused: Unpack[Fused]) -> Any:
-        return ops.matmul_int8(x_TK, self.packed, **fused)
-
-    def embedding(self, ops: Any, ids_T: Any) -> Any:
-        return ops.embedding_int8(ids_T, self.packed)

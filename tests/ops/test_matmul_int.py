@@ -1,15 +1,18 @@
 from dataclasses import replace
 
+import gguf
 import numpy as np
 import pytest
 
 from redline import _kernels
 from redline.errors import KernelError
 from redline.ops.dequantise import int_matrix
-from redline.ops.matmul_int8.reference import matmul_int8 as reference
+from redline.ops.matmul_int.reference import matmul_int as reference
+from redline.quant.gguf import weight_from_gguf
 from redline.quant.int4 import Int4Weight
 from redline.quant.int8 import Int8Weight
 from tests.ops.backends import BACKENDS, KERNELS
+from tests.quant.gguf_blocks import random_blocks
 
 ROWS = (1, 2, 3, 4, 5, 7, 8, 9, 13, 63, 64)
 SHAPES = [(1, 32), (7, 64), (8, 96), (9, 40), (33, 576), (16, 1), (65, 100), (40, 1536)]
@@ -30,6 +33,15 @@ FORMATS = {
     "int8-unsigned-mins-x8": (Int8Weight, np.uint8, True, 32, False, 8),
     "int8-group16-x8": (Int8Weight, np.int8, False, 16, False, 8),
 }
+# Formats that only files bring: GGUF type, bits of the activations.
+GGUF_FORMATS = {
+    f"{kind}-x{bits}": (kind, bits)
+    for bits in (8, 16)
+    for kind in ("Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS")
+}
+ALL_FORMATS = (*FORMATS, *GGUF_FORMATS)
+CASES = [(name, *shape) for name in FORMATS for shape in SHAPES]
+CASES += [(name, *shape) for name in GGUF_FORMATS for shape in [(9, 32), (33, 576)]]
 
 
 def random_arrays(rng, name, num_outputs, num_inputs):
@@ -45,7 +57,15 @@ def random_arrays(rng, name, num_outputs, num_inputs):
 
 
 def random_weight(rng, name, num_outputs, num_inputs):
-    return pack(name, *random_arrays(rng, name, num_outputs, num_inputs))
+    """In a GGUF format the inputs are rounded up to whole blocks."""
+    if name in FORMATS:
+        return pack(name, *random_arrays(rng, name, num_outputs, num_inputs))
+    kind, activation_bits = GGUF_FORMATS[name]
+    ggml_type = gguf.GGMLQuantizationType[kind]
+    block_inputs = gguf.GGML_QUANT_SIZES[ggml_type][0]
+    shape = num_outputs, -(-num_inputs // block_inputs) * block_inputs
+    weight = weight_from_gguf(random_blocks(rng, kind, *shape), int(ggml_type), shape)
+    return type(weight)(replace(weight.packed, activation_bits=activation_bits))
 
 
 def pack(name, *arrays):
@@ -68,12 +88,11 @@ def assert_close(got, expected, x, packed):
 
 
 @pytest.mark.parametrize("ops", BACKENDS)
-@pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("num_outputs, num_inputs", SHAPES)
+@pytest.mark.parametrize("name, num_outputs, num_inputs", CASES)
 def test_equals_float64(ops, name, num_outputs, num_inputs, rng):
     weight = random_weight(rng, name, num_outputs, num_inputs)
     for rows in ROWS:
-        x = rng.standard_normal((rows, num_inputs)).astype(np.float32)
+        x = rng.standard_normal((rows, weight.num_inputs)).astype(np.float32)
         expected = reference(x.astype(np.float64), weight.packed)
         assert_close(weight.matmul(ops, x), expected, x, weight.packed)
 
@@ -100,28 +119,40 @@ def test_embedding_returns_the_rows(ops, name, num_outputs, num_inputs, rng):
     np.testing.assert_allclose(got, plain_matrix(name, *arrays)[ids], rtol=1e-6, atol=1e-6)
 
 
-def test_weights_of_8_bits_get_precise_activations_and_those_of_4_on_request(rng):
+@pytest.mark.parametrize("ops", KERNELS)
+@pytest.mark.parametrize("kind", ["Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"])
+def test_embedding_returns_the_rows_of_a_file_to_the_bit(ops, kind, rng):
+    weight = random_weight(rng, f"{kind}-x8", 33, 512)
+    ids = rng.integers(0, 33, 70).astype(np.int32)
+    got = weight.embedding(ops, ids)
+    np.testing.assert_array_equal(got, int_matrix(weight.packed, np.float32)[ids])
+
+
+def test_weights_of_6_and_8_bits_get_precise_activations_and_those_of_fewer_on_request(rng):
     assert Int8Weight.pack(*random_arrays(rng, "int8", 8, 32)).packed.activation_bits == 16
+    blocks = {name: random_blocks(rng, name, 8, 256) for name in ("Q5_K", "Q6_K")}
+    assert weight_from_gguf(blocks["Q5_K"], 13, (8, 256)).packed.activation_bits == 8
+    assert weight_from_gguf(blocks["Q6_K"], 14, (8, 256)).packed.activation_bits == 16
     weight = Int4Weight.pack(*random_arrays(rng, "int4", 8, 32))
     assert weight.packed.activation_bits == 8
     assert weight.with_precise_activations().packed.activation_bits == 16
 
 
 @pytest.mark.parametrize("ops", KERNELS)
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", ALL_FORMATS)
 def test_row_of_a_batch_equals_the_row_alone(ops, name, rng):
     weight = random_weight(rng, name, 41, 608)
-    x = rng.standard_normal((64, 608)).astype(np.float32)
+    x = rng.standard_normal((64, weight.num_inputs)).astype(np.float32)
     batch = weight.matmul(ops, x)
     for row in range(64):
         np.testing.assert_array_equal(batch[row], weight.matmul(ops, x[row : row + 1])[0])
 
 
 @pytest.mark.parametrize("ops", KERNELS)
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", ALL_FORMATS)
 def test_threads_do_not_change_a_bit(ops, name, rng):
     weight = random_weight(rng, name, 200, 576)
-    x = rng.standard_normal((70, 576)).astype(np.float32)
+    x = rng.standard_normal((70, weight.num_inputs)).astype(np.float32)
     before, results = _kernels.num_threads(), []
     try:
         for threads in (1, 2, 3):
@@ -135,12 +166,12 @@ def test_threads_do_not_change_a_bit(ops, name, rng):
 
 
 @pytest.mark.parametrize("ops", KERNELS[2:])
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", ALL_FORMATS)
 def test_avx512_equals_avx2_bit_for_bit(ops, name, rng):
     avx2 = KERNELS[1].values[0]
-    for num_outputs, num_inputs in SHAPES:
+    for num_outputs, num_inputs in SHAPES if name in FORMATS else [(9, 32), (33, 576)]:
         weight = random_weight(rng, name, num_outputs, num_inputs)
-        x = rng.standard_normal((21, num_inputs)).astype(np.float32)
+        x = rng.standard_normal((21, weight.num_inputs)).astype(np.float32)
         np.testing.assert_array_equal(weight.matmul(ops, x), weight.matmul(avx2, x))
 
 
@@ -158,12 +189,12 @@ def test_a_value_that_is_not_finite_makes_its_row_nan_and_no_other(ops, name, ba
 
 
 @pytest.mark.parametrize("ops", KERNELS)
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", ALL_FORMATS)
 def test_extreme_activations_do_not_overflow_the_integer_sums(ops, name, rng):
     weight = random_weight(rng, name, 33, 96)
     for value in (1e-38, 1e-31, 1e-20, 1.0, 1e34):
-        for x in (np.full((5, 96), value), np.full((5, 96), -value), np.tile([value, -value], (5, 48))):
-            x = x.astype(np.float32)
+        for signs in ([1, 1], [-1, -1], [1, -1]):
+            x = np.tile(value * np.array(signs), (5, weight.num_inputs // 2)).astype(np.float32)
             expected = reference(x.astype(np.float64), weight.packed)
             assert_close(weight.matmul(ops, x), expected, x, weight.packed)
 

@@ -8,30 +8,15 @@ from redline.errors import ModelFileError, UnsupportedModel
 from redline.ops.registry import backend
 from redline.ops.weight_memory import CHUNK
 from redline.quant.gguf import dequantise_gguf, weight_from_gguf
+from tests.quant.gguf_blocks import random_blocks
 
 TYPES = ["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]
 TYPES += ["IQ4_NL", "IQ4_XS", "IQ2_XS", "IQ3_S", "TQ1_0", "MXFP4"]
-LOSSLESS = {"F32": "f32", "F16": "f16", "BF16": "bf16", "Q4_0": "int4", "Q4_1": "int4", "Q4_K": "int4"}
-LOSSLESS |= {name: "int8" for name in ("Q5_0", "Q5_1", "Q8_0", "Q5_K", "Q6_K")}
-# Where the float16 scales of a block lie.
-HALVES = {"Q2_K": (80, 82), "Q3_K": (108,), "Q6_K": (208,), "TQ1_0": (52,), "MXFP4": ()}
-HALVES |= {name: (0, 2) for name in ("Q4_1", "Q5_1", "Q4_K", "Q5_K")}
-
-
-def random_blocks(rng, name, num_outputs, num_inputs):
-    """Random bits, but for sane scales; floats are random normal numbers."""
-    kind = gguf.GGMLQuantizationType[name]
-    weights, num_bytes = gguf.GGML_QUANT_SIZES[kind]
-    if name in ("F32", "F16", "BF16"):
-        values = rng.standard_normal((num_outputs, num_inputs)).astype(np.float32)
-        return gguf.quants.quantize(values, kind).view(np.uint8).reshape(-1)
-    blocks = rng.integers(0, 256, (num_outputs * num_inputs // weights, num_bytes), dtype=np.uint8)
-    for at in HALVES.get(name, (0,)):
-        scales = rng.uniform(-0.1, 0.1, len(blocks)).astype(np.float16)
-        blocks[:, at : at + 2] = scales[:, None].view(np.uint8)
-    if name == "MXFP4":
-        blocks[:, 0] = rng.integers(115, 125, len(blocks))
-    return blocks.reshape(-1)
+LOSSLESS = {"F32": "f32", "F16": "f16", "BF16": "bf16", "Q2_K": "int2", "Q3_K": "int3", "Q6_K": "int6"}
+LOSSLESS |= {name: "int4" for name in ("Q4_0", "Q4_1", "Q4_K", "IQ4_NL", "IQ4_XS")}
+LOSSLESS |= {"Q5_0": "int5", "Q5_1": "int5", "Q5_K": "int5", "Q8_0": "int8"}
+BITS = {"Q4_0": 4.5, "Q4_1": 5.0, "Q5_0": 5.5, "Q5_1": 6.0, "Q8_0": 8.5, "F16": 16.0, "IQ4_NL": 4.5}
+BITS |= {"Q2_K": 2.625, "Q3_K": 3.5625, "Q4_K": 4.625, "Q5_K": 5.625, "Q6_K": 6.5625, "IQ4_XS": 4.3125}
 
 
 def by_the_library(blocks, name, num_outputs):
@@ -77,9 +62,7 @@ def test_parts_are_stacked_by_outputs(name, compute, rng):
     np.testing.assert_array_equal(merged.matmul(ops, x), whole.matmul(ops, x))
 
 
-@pytest.mark.parametrize(
-    "name, bits", [("Q4_1", 5.0), ("Q8_0", 8.5), ("Q4_0", 4.5), ("F16", 16.0), ("Q6_K", 10.0)]
-)
+@pytest.mark.parametrize("name, bits", BITS.items())
 def test_nbytes_is_what_the_format_takes(name, bits, rng):
     weight = weight_from_gguf(
         random_blocks(rng, name, 64, 512), int(gguf.GGMLQuantizationType[name]), (64, 512)
@@ -87,7 +70,7 @@ def test_nbytes_is_what_the_format_takes(name, bits, rng):
     assert weight.nbytes == 64 * 512 * bits / 8
 
 
-@pytest.mark.parametrize("name", ["Q4_1", "Q4_K", "F16", "Q3_K"])
+@pytest.mark.parametrize("name", ["Q4_1", "Q4_K", "F16", "IQ3_S"])
 def test_packing_makes_no_float_copy(name, rng):
     blocks, kind = random_blocks(rng, name, 32768, 512), int(gguf.GGMLQuantizationType[name])
     weight_from_gguf(blocks[: blocks.size // 32768], kind, (1, 512))  # imports are not counted

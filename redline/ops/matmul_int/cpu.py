@@ -1,4 +1,4 @@
-"""matmul_int4 on NumPy arrays by csrc/cpu/matmul_int4.cpp."""
+"""matmul_int on NumPy arrays by csrc/cpu/matmul_int.cpp."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from redline.ops.packed import PackedInt
 from redline.ops.recording import new_array
 
 
-def matmul_int4(
+def matmul_int(
     x_TK: F32,
     packed: PackedInt,
     *,
@@ -20,11 +20,11 @@ def matmul_int4(
     addend: F32 | None = None,
     out: F32 | None = None,
 ) -> F32:
-    return call_matmul(_kernels.matmul_int4, x_TK, packed, norm, bias, gate, addend, out)
+    return call_matmul(_kernels.matmul_int, x_TK, packed, norm, bias, gate, addend, out)
 
 
-def embedding_int4(ids_T: I32, packed: PackedInt) -> F32:
+def embedding_int(ids_T: I32, packed: PackedInt) -> F32:
     y_TK = new_array((ids_T.shape[0], packed.num_inputs))
-    if not _kernels.embedding_int4(ids_T, packed.kernel, y_TK):
-        raise KernelError(f"embedding_int4: an id is outside 0..{packed.num_outputs - 1}")
+    if not _kernels.embedding_int(ids_T, packed.kernel, y_TK):
+        raise KernelError(f"embedding_int: an id is outside 0..{packed.num_outputs - 1}")
     return y_TK

@@ -1,4 +1,4 @@
-"""The meaning of matmul_int8, for any array-API namespace."""
+"""The meaning of matmul_int, for any array-API namespace."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from redline.ops.dequantise import int_matrix, quantised_activations
 from redline.ops.matmul_reference import after, before
 
 
-def matmul_int8(
+def matmul_int(
     x_TK: Any,
     packed: Any,
     *,
@@ -24,5 +24,5 @@ def matmul_int8(
     return after(y_TO, bias, gate, addend, out)
 
 
-def embedding_int8(ids_T: Any, packed: Any) -> Any:
+def embedding_int(ids_T: Any, packed: Any) -> Any:
     return int_matrix(packed, namespace(packed.codes).float32)[ids_T]
