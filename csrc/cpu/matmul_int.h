@@ -8,7 +8,9 @@
 
 #include "cpu/activations.h"
 #include "cpu/matmul_loop.h"
-#if REDLINE_ISA_avx512
+#if REDLINE_ISA_amx
+#include "cpu/matmul_int_amx.h"
+#elif REDLINE_ISA_avx512
 #include "cpu/int_tile_avx512.h"
 #elif REDLINE_ISA_avx2
 #include "cpu/int_tile_avx2.h"
@@ -20,6 +22,7 @@ namespace redline {
 namespace REDLINE_ISA {
 namespace {
 
+#if !REDLINE_ISA_amx
 // The rows that do not fill a tile.
 template <typename F, int kRows>
 void multiply_last(int64_t rows, const Tile& t) {
@@ -49,6 +52,7 @@ struct IntMatmul {
     }
   }
 };
+#endif
 
 // Runs the format that fits the matrix, if there is one.
 template <typename... F>

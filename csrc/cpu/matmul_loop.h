@@ -23,9 +23,15 @@ namespace {
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// As many rows as keep their activations in a second-level cache while all weights pass by.
+// As many rows as keep their activations in a second-level cache while all weights pass by, in multiples of
+// what the kernels multiply at once. Machines with AMX have a larger one, and need more rows for what they spend
+// on the weights first.
 inline int64_t rows_at_once(int64_t bytes_per_row) {
+#if REDLINE_ISA_amx
+  return std::clamp<int64_t>((int64_t{1} << 20) / bytes_per_row, 32, 512) / 32 * 32;
+#else
   return std::clamp<int64_t>((int64_t{512} << 10) / bytes_per_row, 24, 528) / 24 * 24;
+#endif
 }
 
 // Strips of outputs per task: some tasks for each thread, so that a late one does not hold up the rest.

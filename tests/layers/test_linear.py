@@ -29,7 +29,7 @@ def test_stacked_formats_lie_side_by_side(ops, rng):
     assert stacked.nbytes == sum(part.nbytes for part in parts)
     x = rng.standard_normal((4, 7)).astype(np.float32)
     got = stacked.matmul(backend(ops), x)
-    np.testing.assert_allclose(got, x @ np.concatenate([first, second.astype(np.float32)]).T, atol=1e-5)
+    np.testing.assert_allclose(got, x @ np.concatenate([first, second.astype(np.float32)]).T, atol=1e-4)
 
 
 @pytest.mark.parametrize("ops", BACKENDS)
@@ -45,6 +45,6 @@ def test_stacked_formats_take_what_one_matrix_takes(ops, gate, rng):
         fused["out"] = np.zeros((4, 10), np.float32)[:, 1:9]
     got = stacked.matmul(backend(ops), x, **fused)
     expected = FloatWeight.pack(matrix).matmul(backend(ops), x, **fused | {"out": None})
-    np.testing.assert_allclose(got, expected, atol=1e-5)
+    np.testing.assert_allclose(got, expected, atol=1e-4)  # half precision on tiles has 16 bits
     if gate is None:
         assert np.shares_memory(got, fused["out"])
