@@ -13,6 +13,7 @@ ALWAYS_ON = "always on"
 # Against `transformers` in float32 on the dequantised weights, SmolLM2, English text.
 INT8_BOUND = "against float32 on the same weights: top-1 agreement >= 97 %, mean KL divergence <= 0.0024"
 F16_BOUND = "against an f32 cache, with float kernels: top-1 agreement >= 99.9 %, mean KL divergence <= 1e-5"
+INT8_KV_BOUND = "against an f16 cache, with float kernels: top-1 agreement >= TOP1 %, mean KL divergence <= KLMAX"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +126,17 @@ TECHNIQUES = (
         summary="Keys and values are stored in half precision: half the memory, half the reads.",
         paper="common practice",
         needs=("kv-cache",),
+    ),
+    Technique(
+        name="int8-kv",
+        file="csrc/cpu/kv_store.cpp",
+        switch="kv_format=f16",
+        promise="bound",
+        limit=INT8_KV_BOUND,
+        summary="Keys and values are stored in 8 bits, with a scale per token and head: half of f16 again.",
+        paper="Dettmers et al., LLM.int8(), NeurIPS 2022, arXiv:2208.07339",
+        needs=("kv-cache",),
+        excludes=("f16-kv",),
     ),
     # Kernels.
     Technique(

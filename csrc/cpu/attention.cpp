@@ -5,7 +5,6 @@
 // Neither size depends on what else is in the call, and a key that a row may not see adds an exact zero, so a
 // row has the same bits in a decode, a chunk and a prefill. Splits are what threads share when there are
 // few rows; when there are many, a thread takes a block of rows through all splits.
-#include "attention_amx.h"
 #include "attention_float.h"
 #include "attention_worker.h"
 #include "cpu/declare.h"
@@ -106,13 +105,8 @@ void run(const AttentionArgs& a) {
 }  // namespace
 
 void attention(const AttentionArgs& a) {
-#if REDLINE_ISA_amx
-  if (a.cache == CacheType::f16) return run<AmxProducts<uint16_t>>(a);
-  if (a.cache == CacheType::int8) return run<AmxProducts<int8_t>>(a);
-#else
   if (a.cache == CacheType::f16) return run<FloatProducts<uint16_t>>(a);
   if (a.cache == CacheType::int8) return run<FloatProducts<int8_t>>(a);
-#endif
   run<FloatProducts<float>>(a);
 }
 

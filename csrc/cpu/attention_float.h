@@ -7,30 +7,41 @@ namespace redline {
 namespace REDLINE_ISA {
 namespace {
 
-// What fits the registers: 32 of sixteen lanes, or 16 of eight.
+// What fits the registers: 32 of sixteen lanes, or 16 of eight. Few rows take more columns, to keep the
+// multipliers busy; many take few columns, to read these less often.
 #if REDLINE_ISA_avx512
-constexpr int64_t kVectors = 4, kVectorRows = 6;
+constexpr int kWideColumns = 4, kWideRows = 6, kColumns = 2, kRows = 12;
 #else
-constexpr int64_t kVectors = 2, kVectorRows = 3;
+constexpr int kWideColumns = 2, kWideRows = 3, kColumns = 1, kRows = 6;
 #endif
-constexpr int64_t kMostRows = 6;
 
 // Right operands: row i, vector v.
+// What is read in place also fetches the same part of the next tile, a little at a time: a core keeps only some
+// sixteen requests in flight.
 template <typename T>
 struct KeyColumns {
-  const T* const* strips;
+  const T *const *strips, *const *next;
   int64_t stride;
   f32x16 at(int64_t i, int64_t v) const { return load16(strips[v] + i * stride); }
+  void ahead(int64_t i, int64_t v, int64_t end) const {
+    constexpr int64_t kLine = 64 / sizeof(T);
+    if (i * stride % kLine < stride)
+      for (; v < end; ++v) fetch(next[v], i * stride);
+  }
 };
 template <typename T>
 struct ValueRows {
-  const T* const* rows;
+  const T *const *rows, *const *next;
   f32x16 at(int64_t i, int64_t v) const { return load16(rows[i] + v * kWide); }
+  void ahead(int64_t i, int64_t v, int64_t end) const {
+    for (; v < end; v += 64 / (kWide * sizeof(T))) fetch(next[i], v * kWide);
+  }
 };
 struct Dense {
   const float* data;
   int64_t stride;
   f32x16 at(int64_t i, int64_t v) const { return load16(data + i * stride + v * kWide); }
+  void ahead(int64_t, int64_t, int64_t) const {}
 };
 
 // c[r, v] += sum over i of a[r, i] * b[i, v], i in order; from zero when not Add.
@@ -40,6 +51,7 @@ void multiply(const float* a, int64_t lda, B b, int64_t v0, float* c, int64_t ld
   for (int r = 0; r < Rows; ++r)
     for (int v = 0; v < Vectors; ++v) acc[r][v] = Add ? load16(c + r * ldc + (v0 + v) * kWide) : splat16(0.0f);
   for (int64_t i = 0; i < depth; ++i) {
+    b.ahead(i, v0, v0 + Vectors);
     f32x16 row[Vectors];
     for (int v = 0; v < Vectors; ++v) row[v] = b.at(i, v0 + v);
     for (int r = 0; r < Rows; ++r) {
@@ -51,28 +63,29 @@ void multiply(const float* a, int64_t lda, B b, int64_t v0, float* c, int64_t ld
     for (int v = 0; v < Vectors; ++v) store16(c + r * ldc + (v0 + v) * kWide, acc[r][v]);
 }
 
-template <int Vectors, bool Add, typename B>
+// The numbers of rows there is code for, largest first: 12, 8, 6, 5, 4, 3, 2, 1.
+constexpr int fewer(int rows) { return rows > 8 ? 8 : rows > 6 ? 6 : rows - 1; }
+
+// The same for any number of rows, at most Rows of them together.
+template <int Rows, int Vectors, bool Add, typename B>
 void multiply_rows(int64_t rows, const float* a, int64_t lda, B b, int64_t v0, float* c, int64_t ldc, int64_t depth) {
-  constexpr int kMost = Vectors == 1 ? kMostRows : kVectorRows;
-  for (; rows >= kMost; rows -= kMost, a += kMost * lda, c += kMost * ldc)
-    multiply<kMost, Vectors, Add>(a, lda, b, v0, c, ldc, depth);
-  switch (rows) {
-    case 5: if constexpr (kMost > 5) multiply<5, Vectors, Add>(a, lda, b, v0, c, ldc, depth); return;
-    case 4: if constexpr (kMost > 4) multiply<4, Vectors, Add>(a, lda, b, v0, c, ldc, depth); return;
-    case 3: if constexpr (kMost > 3) multiply<3, Vectors, Add>(a, lda, b, v0, c, ldc, depth); return;
-    case 2: return multiply<2, Vectors, Add>(a, lda, b, v0, c, ldc, depth);
-    case 1: return multiply<1, Vectors, Add>(a, lda, b, v0, c, ldc, depth);
-    default: return;
-  }
+  for (; rows >= Rows; rows -= Rows, a += Rows * lda, c += Rows * ldc)
+    multiply<Rows, Vectors, Add>(a, lda, b, v0, c, ldc, depth);
+  if constexpr (Rows > 1)
+    if (rows > 0) multiply_rows<fewer(Rows), Vectors, Add>(rows, a, lda, b, v0, c, ldc, depth);
 }
 
 // Columns [v.begin * 16, v.end * 16) of c.
 template <bool Add, typename B>
 void multiply_columns(int64_t rows, Range v, const float* a, int64_t lda, B b, float* c, int64_t ldc, int64_t depth) {
   int64_t at = v.begin;
-  if (kVectorRows == kMostRows || rows <= kVectorRows)
-    for (; at + kVectors <= v.end; at += kVectors) multiply_rows<kVectors, Add>(rows, a, lda, b, at, c, ldc, depth);
-  for (; at < v.end; ++at) multiply_rows<1, Add>(rows, a, lda, b, at, c, ldc, depth);
+  if (rows <= kWideRows)
+    for (; at + kWideColumns <= v.end; at += kWideColumns)
+      multiply_rows<kWideRows, kWideColumns, Add>(rows, a, lda, b, at, c, ldc, depth);
+  for (; at + kColumns <= v.end; at += kColumns)
+    multiply_rows<kRows, kColumns, Add>(rows, a, lda, b, at, c, ldc, depth);
+  if constexpr (kColumns > 1)
+    for (; at < v.end; ++at) multiply_rows<kRows, 1, Add>(rows, a, lda, b, at, c, ldc, depth);
 }
 
 struct FloatScratch {
@@ -102,8 +115,12 @@ class FloatProducts {
     for (int64_t d = 0; d < dim_; ++d) queries_[row * dim_ + d] = q[d] * scale;
   }
 
-  void load(const Tile<T>& tile, Range keys) {
+  // Whether the tile after the one that is loaded should be known.
+  bool fetches_ahead() const { return in_place_; }
+
+  void load(const Tile<T>& tile, const Tile<T>& next, Range keys) {
     tile_ = &tile;
+    next_ = &next;
     if (in_place_) return;
     for (int64_t strip = keys.begin / kWide; strip * kWide < keys.end; ++strip)
       for (int64_t d = 0; d < dim_; ++d)
@@ -126,7 +143,9 @@ class FloatProducts {
     const float* q = queries_ + row * dim_;
     const Range strips = {keys.begin / kWide, keys.end / kWide};
     if (in_place_)
-      multiply_columns<false>(rows, strips, q, dim_, KeyColumns<T>{tile_->keys, tile_->key_stride}, scores, kTile, dim_);
+      multiply_columns<false>(rows, strips, q, dim_,
+                              KeyColumns<T>{tile_->keys, next_->keys, tile_->key_stride}, scores, kTile,
+                              dim_);
     else
       multiply_columns<false>(rows, strips, q, dim_, Dense{keys_, kTile}, scores, kTile, dim_);
   }
@@ -137,7 +156,9 @@ class FloatProducts {
     const Range columns = {0, padded_ / kWide};
     const float* a = weights + keys.begin;
     if (in_place_)
-      multiply_columns<true>(rows, columns, a, kTile, ValueRows<T>{tile_->values + keys.begin}, values, padded_, depth);
+      multiply_columns<true>(rows, columns, a, kTile,
+                             ValueRows<T>{tile_->values + keys.begin, next_->values + keys.begin}, values, padded_,
+                             depth);
     else
       multiply_columns<true>(rows, columns, a, kTile, Dense{values_ + keys.begin * padded_, padded_}, values, padded_,
                              depth);
@@ -152,7 +173,7 @@ class FloatProducts {
   const int64_t dim_, padded_;
   const bool in_place_;
   bool finite_ = true;
-  const Tile<T>* tile_ = nullptr;
+  const Tile<T> *tile_ = nullptr, *next_ = nullptr;
   float *queries_, *keys_ = nullptr, *values_ = nullptr;
 };
 

@@ -1,10 +1,14 @@
 // What a call of attention is cut into, and where its keys and values are in the paged cache.
 #pragma once
+#include <utility>
 #include <vector>
 
 #include "attention_vector.h"
 #include "kernels.h"
 
+#ifndef REDLINE_HINT
+#define REDLINE_HINT 2
+#endif
 namespace redline {
 namespace REDLINE_ISA {
 namespace {
@@ -66,11 +70,20 @@ class Buffer {
 // Where the keys and values of one tile are: only those asked for are set.
 template <typename T>
 struct Tile {
+  int64_t first;  // position of its first key
   const T* keys[kStrips];  // dimension d of sixteen keys at keys[strip] + d * key_stride
   int64_t key_stride;
   const T* values[kTile];  // head_dim elements each
-  float *key_scales, *value_scales;  // int8 only, else null
+  float key_scales[kTile], value_scales[kTile];  // int8 only
 };
+
+// Ask for the line at p, to be in the second-level cache when it is read.
+template <typename T>
+inline void fetch(const T* p, int64_t offset) {
+  // Where there is no next tile, p may be null: no pointer arithmetic.
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(p) + offset * sizeof(T)), 0,
+                     REDLINE_HINT);
+}
 
 template <typename T>
 constexpr bool kHasScales = sizeof(T) == 1;
@@ -86,46 +99,58 @@ class CachedHead {
         blocks_(a.block_tables + item.sequence * a.max_blocks), heads_(a.num_kv_heads), head_(item.kv_head),
         block_size_(a.block_size), dim_(a.head_dim), in_strips_(block_size_ % kWide == 0) {
     if (!in_strips_) gathered_ = reinterpret_cast<T*>(gathered.need(kTile * dim_ * sizeof(T) / sizeof(float)));
-    tile_.key_scales = kHasScales<T> ? key_scales_ : nullptr;
-    tile_.value_scales = kHasScales<T> ? value_scales_ : nullptr;
+    current_.first = next_.first = -1;
   }
 
   // The keys [keys.begin, keys.end) of the tile that begins at position `first`.
   const Tile<T>& find(int64_t first, Range keys) {
-    tile_.key_stride = in_strips_ ? block_size_ : kWide;
-    int64_t block = (first + keys.begin) / block_size_, offset = (first + keys.begin) % block_size_;
-    for (int64_t j = keys.begin; j < keys.end;) {
-      const int64_t count = min(keys.end - j, block_size_ - offset);
-      find_in_block(at(blocks_[block++]), offset, j, count);
-      j += count;
-      offset = 0;
-    }
-    return tile_;
+    if (next_.first == first) std::swap(current_, next_);
+    else locate(first, keys, current_);
+    return current_;
+  }
+
+  // A tile that will be asked for next, to fetch its memory ahead; the current one where that is not worth it.
+  const Tile<T>& find_next(int64_t first, Range keys) {
+    if (!in_strips_ || keys.begin >= keys.end) return current_;
+    locate(first, keys, next_);
+    return next_;
   }
 
  private:
+  void locate(int64_t first, Range keys, Tile<T>& tile) {
+    tile.first = first;
+    tile.key_stride = in_strips_ ? block_size_ : kWide;
+    int64_t block = (first + keys.begin) / block_size_, offset = (first + keys.begin) % block_size_;
+    for (int64_t j = keys.begin; j < keys.end;) {
+      const int64_t count = min(keys.end - j, block_size_ - offset);
+      locate_in_block(at(blocks_[block++]), offset, j, count, tile);
+      j += count;
+      offset = 0;
+    }
+  }
+
   int64_t at(int64_t block) const {
     return (block * heads_ + head_) * block_size_ * (dim_ + (kHasScales<T> ? sizeof(float) : 0));
   }
 
-  void find_in_block(int64_t block, int64_t offset, int64_t j, int64_t count) {
-    for (int64_t i = 0; i < count; ++i) tile_.values[j + i] = values_ + block + (offset + i) * dim_;
+  void locate_in_block(int64_t block, int64_t offset, int64_t j, int64_t count, Tile<T>& tile) {
+    for (int64_t i = 0; i < count; ++i) tile.values[j + i] = values_ + block + (offset + i) * dim_;
     if (in_strips_)
       for (int64_t strip = j / kWide; strip * kWide < j + count; ++strip)
-        tile_.keys[strip] = keys_ + block + offset + strip * kWide - j;
+        tile.keys[strip] = keys_ + block + offset + strip * kWide - j;
     else
-      gather(block + offset, j, count);
+      gather(block + offset, j, count, tile);
     if (!kHasScales<T>) return;
     const int64_t scales = block + block_size_ * dim_ + offset * static_cast<int64_t>(sizeof(float));
-    std::memcpy(key_scales_ + j, keys_ + scales, count * sizeof(float));
-    std::memcpy(value_scales_ + j, values_ + scales, count * sizeof(float));
+    std::memcpy(tile.key_scales + j, keys_ + scales, count * sizeof(float));
+    std::memcpy(tile.value_scales + j, values_ + scales, count * sizeof(float));
   }
 
   // Sixteen keys are not side by side: copy them one by one.
-  void gather(int64_t from, int64_t j, int64_t count) {
+  void gather(int64_t from, int64_t j, int64_t count, Tile<T>& tile) {
     for (int64_t i = j; i < j + count; ++i, ++from) {
       T* to = gathered_ + i / kWide * kWide * dim_ + i % kWide;
-      tile_.keys[i / kWide] = gathered_ + i / kWide * kWide * dim_;
+      tile.keys[i / kWide] = gathered_ + i / kWide * kWide * dim_;
       for (int64_t d = 0; d < dim_; ++d) to[d * kWide] = keys_[from + d * block_size_];
     }
   }
@@ -135,8 +160,7 @@ class CachedHead {
   const int64_t heads_, head_, block_size_, dim_;
   const bool in_strips_;
   T* gathered_ = nullptr;
-  Tile<T> tile_;
-  float key_scales_[kTile] = {}, value_scales_[kTile] = {};
+  Tile<T> current_{}, next_{};
 };
 
 }  // namespace

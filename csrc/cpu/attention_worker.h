@@ -87,7 +87,10 @@ class Worker {
       if (tokens.begin == tokens.end) continue;
       tile_keys_ = seen(tokens.begin, tokens.end, first);
       tile_ = &cache.find(first, tile_keys_);
-      products.load(*tile_, tile_keys_);
+      const int64_t next = first + kTile;
+      const Range next_keys = products.fetches_ahead() ? seen(0, item_.num_tokens, next) : Range{0, 0};
+      next_tile_ = &cache.find_next(next, next_keys);
+      products.load(*tile_, *next_tile_, tile_keys_);
       const int64_t begin = tokens.begin * group_ / Products::kRowBlock * Products::kRowBlock;
       for (int64_t row = begin; row < tokens.end * group_; row += Products::kRowBlock)
         attend_rows(products, first, row, min(Products::kRowBlock, rows_ - row), part);
@@ -124,7 +127,7 @@ class Worker {
         products.weigh_alone(count, keys, scores_ + r * kTile, part.values + (row + r) * padded_);
       r += count;
     }
-    products.load(*tile_, tile_keys_);
+    products.load(*tile_, *next_tile_, tile_keys_);
   }
 
   // Turn a row's scores into weights relative to its new maximum, and rescale what it has so far. Returns
@@ -211,7 +214,7 @@ class Worker {
   const Item& item_;
   Scratch& s_;
   const int64_t dim_, padded_, group_, rows_;
-  const Tile<T>* tile_ = nullptr;
+  const Tile<T> *tile_ = nullptr, *next_tile_ = nullptr;
   Range tile_keys_ = {0, 0};
   float* scores_ = nullptr;
 };

@@ -15,7 +15,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "device": ("auto", "cpu"),
     "backend": ("auto", "cpu", "reference"),
     "batching": ("continuous",),
-    "kv_format": ("auto", "f32", "f16"),
+    "kv_format": ("auto", "f32", "f16", "int8"),
     "compute": ("auto", "int8", "float"),
 }
 SWITCHES = ("prefix_cache", "fusion", "graph_replay")
@@ -38,7 +38,7 @@ class EngineConfig:
     batching: Literal["continuous"] = "continuous"
     prefix_cache: bool = True
     chunked_prefill: int | None = 512  # token budget of one step; None: whole prompts
-    kv_format: Literal["auto", "f32", "f16"] = "auto"
+    kv_format: Literal["auto", "f32", "f16", "int8"] = "auto"
     kv_memory: int | str = "auto"  # bytes, "512MiB", "2GiB" or "auto"
     block_size: int = 16  # tokens of one K/V block
     compute: Literal["auto", "int8", "float"] = "auto"  # float: dequantised weights, float kernels

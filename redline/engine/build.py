@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from redline import env
-from redline.cache.paged import PagedKV
+from redline.cache.paged import PagedKV, block_bytes
 from redline.config.engine import EngineConfig
 from redline.config.resolve import ModelLimits, resolve_cache, resolve_runtime
 from redline.core.blocks import BlockPool
@@ -21,6 +21,7 @@ from redline.engine.memory import hardware
 from redline.models.load import load_model
 from redline.models.pull import resolve_model
 from redline.ops import memory, threads
+from redline.ops.kv_store.layout import DTYPES
 from redline.ops.registry import backend
 from redline.ops.unfused import unfused
 
@@ -50,7 +51,10 @@ def build_engine(config: EngineConfig, progress: Progress | None = None) -> Buil
     spec = model.spec
     limits = ModelLimits(
         trained_context=spec.max_context,
-        kv_bytes_per_token={"f32": spec.kv_bytes_per_token(4), "f16": spec.kv_bytes_per_token(2)},
+        kv_bytes_per_token={
+            kv_format: block_bytes(spec.num_layers, 1, spec.num_kv_heads, spec.head_dim, kv_format)
+            for kv_format in DTYPES
+        },
     )
     cache = resolve_cache(config, runtime, limits, hardware())
     model.set_max_context(cache.max_context)

@@ -7,18 +7,27 @@ from redline.errors import CapacityError, ConfigError
 SHAPE = dict(num_layers=3, block_size=4, num_kv_heads=2, head_dim=8)
 
 
-@pytest.mark.parametrize("dtype, size", [("f32", 4), ("f16", 2)])
-def test_bytes_are_what_the_arrays_take(dtype, size):
+@pytest.mark.parametrize(
+    "dtype, k_shape, v_shape, token_bytes",
+    [
+        ("f32", (5, 2, 8, 4), (5, 2, 4, 8), 8 * 4),
+        ("f16", (5, 2, 8, 4), (5, 2, 4, 8), 8 * 2),
+        ("int8", (5, 2, 48), (5, 2, 48), 8 + 4),
+    ],
+)
+def test_bytes_are_what_the_arrays_take(dtype, k_shape, v_shape, token_bytes):
     kv = PagedKV(num_blocks=5, dtype=dtype, **SHAPE)
     assert len(kv.k) == len(kv.v) == 3
-    assert kv.k[0].shape == (5, 2, 4, 8) and kv.k[0].itemsize == size
+    assert kv.k[0].shape == k_shape and kv.v[0].shape == v_shape
+    assert kv.nbytes == 3 * 2 * 5 * 2 * 4 * token_bytes
     assert kv.nbytes == sum(cache.nbytes for cache in (*kv.k, *kv.v)) == 5 * block_bytes(dtype=dtype, **SHAPE)
 
 
-def test_copy_takes_blocks_of_every_layer_in_order(rng):
-    kv = PagedKV(num_blocks=5, dtype="f32", **SHAPE)
+@pytest.mark.parametrize("dtype", ["f32", "int8"])
+def test_copy_takes_blocks_of_every_layer_in_order(dtype, rng):
+    kv = PagedKV(num_blocks=5, dtype=dtype, **SHAPE)
     for cache in (*kv.k, *kv.v):
-        cache[:] = rng.standard_normal(cache.shape)
+        cache[:] = rng.integers(-100, 100, cache.shape)  # the scales of int8 too
     before = [cache.copy() for cache in (*kv.k, *kv.v)]
     kv.copy([(0, 3), (3, 1)])
     for cache, old in zip((*kv.k, *kv.v), before, strict=True):
@@ -27,7 +36,7 @@ def test_copy_takes_blocks_of_every_layer_in_order(rng):
 
 
 def test_an_unknown_format_is_refused():
-    with pytest.raises(ConfigError, match="'f8'; it must be one of f32, f16"):
+    with pytest.raises(ConfigError, match="'f8'; it must be one of f32, f16, int8"):
         PagedKV(num_blocks=5, dtype="f8", **SHAPE)
 
 

@@ -5,7 +5,7 @@ from redline.config.resolve import Hardware, ModelLimits, resolve_cache, resolve
 from redline.errors import ConfigError
 
 MACHINE = Hardware(num_cores=2, free_bytes=2**32)
-MODEL = ModelLimits(trained_context=2048, kv_bytes_per_token={"f32": 2048, "f16": 1024})
+MODEL = ModelLimits(trained_context=2048, kv_bytes_per_token={"f32": 2048, "f16": 1024, "int8": 544})
 
 
 def settle(**options):

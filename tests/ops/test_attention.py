@@ -51,11 +51,22 @@ class Data:
         return self.attend(ops, [(0, context) for context in self.case.contexts])
 
 
+def make_caches(case, num_blocks, rng):
+    kv_format = "int8" if case.dtype is np.int8 else "f16"
+    shapes = cache_shapes(kv_format, num_blocks, case.kv_heads, case.block_size, case.dim)
+    if case.dtype is not np.int8:
+        return [rng.standard_normal(shape).astype(case.dtype) for shape in shapes]
+    caches = [rng.integers(-127, 128, shape, np.int8) for shape in shapes]
+    for cache in caches:
+        scales = rng.uniform(0.005, 0.02, (*cache.shape[:2], case.block_size)).astype(np.float32)
+        cache[..., case.block_size * case.dim :] = scales.view(np.int8)
+    return caches
+
+
 def make(case, rng):
     per_sequence = -(-max(case.contexts) // case.block_size)
     num_blocks = per_sequence * len(case.contexts) + 2
-    k_shape, v_shape = cache_shapes("f16", num_blocks, case.kv_heads, case.block_size, case.dim)
-    k_cache, v_cache = (rng.standard_normal(shape).astype(case.dtype) for shape in (k_shape, v_shape))
+    k_cache, v_cache = make_caches(case, num_blocks, rng)
     tables = rng.permutation(num_blocks)[: num_blocks - 2].reshape(len(case.contexts), per_sequence)
     q = [rng.standard_normal((n, case.heads, case.dim)).astype(np.float32) * 2 for n in case.contexts]
     return Data(case, tuple(q), k_cache, v_cache, tables.astype(np.int32))
@@ -76,11 +87,27 @@ CASES = {
     "soft-cap": Case(soft_cap=2.0, dim=16, dtype=np.float32),
     "window-and-cap": Case(contexts=(300, 200), window=64, soft_cap=5.0, dim=24),
     "batch": Case(contexts=(1, 300, 64, 65, 257), dim=16),
+    "gqa8": Case(contexts=(150,), heads=16, kv_heads=2, dim=128, block_size=64),
+    "gqa4-80": Case(contexts=(150, 9), heads=8, kv_heads=2, dim=80),
+    "mha-96": Case(contexts=(140,), heads=2, kv_heads=2, dim=96, block_size=64),
+    "mqa-256-f32": Case(contexts=(70,), heads=8, kv_heads=1, dim=256, dtype=np.float32),
+    "int8": Case(contexts=(333, 20), dtype=np.int8),
+    "int8-gqa8": Case(contexts=(150,), heads=8, kv_heads=1, dim=128, dtype=np.int8, block_size=64),
+    "int8-odd": Case(contexts=(150, 20), heads=4, kv_heads=2, dim=37, dtype=np.int8, block_size=7),
+    "int8-window-and-cap": Case(contexts=(300,), window=70, soft_cap=5.0, dim=80, dtype=np.int8),
     "block-1": Case(contexts=(100,), block_size=1, dim=8),
     "block-7": Case(contexts=(300, 20), block_size=7, dim=8),
     "block-256": Case(contexts=(600, 20), block_size=256, dim=8),
 }
+KERNELS_OF = {param.values[0].isa: param.values[0] for param in KERNELS if not param.marks}
 EVERY_CASE = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+@pytest.fixture
+def restore_threads():
+    before = _kernels.num_threads()
+    yield
+    _kernels.set_num_threads(before)
 
 
 def float64(data):
@@ -148,13 +175,6 @@ def test_sequence_of_a_batch_of_64_equals_the_sequence_alone(ops, rng):
         np.testing.assert_array_equal(alone[0], together)
 
 
-@pytest.fixture
-def restore_threads():
-    before = _kernels.num_threads()
-    yield
-    _kernels.set_num_threads(before)
-
-
 @pytest.mark.parametrize("ops", KERNELS)
 @pytest.mark.parametrize("name", ["gqa3", "window", "batch", "odd-dim"])
 def test_threads_do_not_change_the_bits(ops, name, rng, restore_threads):
@@ -211,6 +231,73 @@ def test_what_a_row_may_not_see_does_not_reach_it(ops, window, rng):
         cache[data.tables[0][position[hidden] // 16], :, position[hidden] % 16] = np.nan
         cache[np.setdiff1d(np.arange(len(cache)), data.tables)] = np.nan
     np.testing.assert_array_equal(spoiled.attend(ops, [(200, 210)])[0], wanted)
+
+
+@pytest.mark.parametrize("ops", KERNELS)
+@pytest.mark.parametrize("name", ["gqa3", "gqa4-f32", "window", "odd-dim", "int8", "block-7", "gqa4-80"])
+@pytest.mark.parametrize("kind", ["keys", "values"])
+def test_nan_in_the_cache_reaches_those_who_see_it_and_nobody_else(ops, name, kind, rng):
+    """Tiles hold keys that some of their rows may not see; NaN times a weight of zero would be NaN."""
+    case = CASES[name]
+    data = make(case, rng)
+    clean = data.prefill(ops)[0]
+    position = 40
+    block, offset = data.tables[0][position // case.block_size], position % case.block_size
+    if case.dtype is np.int8:
+        cache = (data.k_cache if kind == "keys" else data.v_cache)[block]
+        scales = case.block_size * case.dim + 4 * offset
+        cache[:, scales : scales + 4] = np.full((case.kv_heads, 1), np.nan, np.float32).view(np.int8)
+    elif kind == "keys":
+        data.k_cache[block, :, :, offset] = np.nan
+    else:
+        data.v_cache[block, :, offset] = np.nan
+    spoiled = data.prefill(ops)[0]
+    see = np.zeros(case.contexts[0], bool)
+    see[position : position + (case.window or case.contexts[0])] = True
+    assert np.isnan(spoiled[see]).all()
+    np.testing.assert_array_equal(spoiled[~see], clean[~see])
+
+
+@pytest.mark.parametrize("ops", KERNELS)
+def test_an_infinite_value_of_a_float_cache_reaches_nobody_else(ops, rng):
+    data = make(CASES["gqa4-f32"], rng)
+    clean = data.prefill(ops)[0]
+    data.v_cache[data.tables[0][2], :, 8] = np.inf  # position 40
+    spoiled = data.prefill(ops)[0]
+    np.testing.assert_array_equal(spoiled[:40], clean[:40])
+    assert (spoiled[40:] == np.inf).all()
+
+
+@pytest.mark.parametrize("ops", KERNELS)
+@pytest.mark.parametrize("name", ["gqa3", "int8"])
+def test_chunks_of_many_sequences_and_decodes_in_one_call_equal_the_prefill(ops, name, rng):
+    data = make(replace(CASES[name], contexts=(333, 20, 130, 300)), rng)
+    whole = data.prefill(ops)
+    rows = [(332, 333), (0, 20), (99, 130), (298, 300)]
+    for s, got in enumerate(data.attend(ops, rows)):
+        np.testing.assert_array_equal(got, whole[s][rows[s][0] : rows[s][1]])
+
+
+@pytest.mark.parametrize("ops", KERNELS)
+def test_a_long_decode_shared_by_threads_equals_one_thread(ops, rng, restore_threads):
+    """Long enough that the keys of one sequence are cut, next to one that is not."""
+    data = make(Case(contexts=(3000, 40), dim=16), rng)
+    rows = [(2990, 3000), (39, 40)]
+    _kernels.set_num_threads(1)
+    alone = data.attend(ops, rows)
+    for threads in (2, 5):
+        _kernels.set_num_threads(threads)
+        for got, wanted in zip(data.attend(ops, rows), alone, strict=True):
+            np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.skipif(len(KERNELS_OF) < 3, reason="needs AVX-512")
+def test_avx512_has_the_bits_of_avx2(rng):
+    for name in ("gqa3", "gqa4-f32", "int8-window-and-cap", "odd-dim", "soft-cap", "dim-256"):
+        data = make(CASES[name], rng)
+        np.testing.assert_array_equal(
+            np.concatenate(data.prefill(KERNELS_OF["avx512"])), np.concatenate(data.prefill(KERNELS_OF["avx2"]))
+        )
 
 
 @pytest.mark.parametrize("ops", KERNELS)
