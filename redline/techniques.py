@@ -13,7 +13,9 @@ ALWAYS_ON = "always on"
 # Against `transformers` in float32 on the dequantised weights, SmolLM2, English text.
 INT8_BOUND = "against float32 on the same weights: top-1 agreement >= 97 %, mean KL divergence <= 0.0024"
 F16_BOUND = "against an f32 cache, with float kernels: top-1 agreement >= 99.9 %, mean KL divergence <= 1e-5"
-INT8_KV_BOUND = "against an f16 cache, with float kernels: top-1 agreement >= TOP1 %, mean KL divergence <= KLMAX"
+INT8_KV_BOUND = (
+    "against an f16 cache, with float kernels: top-1 agreement >= TOP1 %, mean KL divergence <= KLMAX"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +219,7 @@ TECHNIQUES = (
         file="redline/engine/forward.py",
         switch="graph_replay=False",
         promise="exact",
-        summary="The kernel calls of a decode step are recorded once per batch size and replayed as one call.",
+        summary="The kernel calls of a decode step are recorded once per batch size and replayed as one.",
         paper="CUDA graphs, on the CPU",
     ),
     Technique(

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from redline.cache.paged import DTYPES, PagedKV
+from redline.cache.paged import PagedKV
 from redline.models.spec import ModelSpec
+from redline.ops.kv_store.layout import DTYPES
 from redline.quant.base import Weight
 from redline.quant.gguf import weight_from_gguf
 

@@ -296,7 +296,8 @@ def test_avx512_has_the_bits_of_avx2(rng):
     for name in ("gqa3", "gqa4-f32", "int8-window-and-cap", "odd-dim", "soft-cap", "dim-256"):
         data = make(CASES[name], rng)
         np.testing.assert_array_equal(
-            np.concatenate(data.prefill(KERNELS_OF["avx512"])), np.concatenate(data.prefill(KERNELS_OF["avx2"]))
+            np.concatenate(data.prefill(KERNELS_OF["avx512"])),
+            np.concatenate(data.prefill(KERNELS_OF["avx2"])),
         )
 
 

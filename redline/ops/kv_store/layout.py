@@ -1,9 +1,9 @@
 """How one layer's K/V cache lies in memory, by format, for whoever makes, writes or reads one.
 
-f32, f16: keys [blocks, H, D, block_size], values [blocks, H, block_size, D]. Keys are turned inside a block, so
-that one dimension of adjacent keys is one vector of the kernel, which then sums no vector across.
-int8: both [blocks, H, block_size * (D + 4)] bytes: the codes in the order above, then block_size float32 scales,
-one per token. A block is one piece of memory in every format: copying or sharing it needs no second array.
+f32, f16: keys [blocks, H, D, block_size], values [blocks, H, block_size, D]. Keys are turned inside a block,
+so that one dimension of adjacent keys is one vector of the kernel, which then sums no vector across.
+int8: both [blocks, H, block_size * (D + 4)] bytes: the codes in the order above, then block_size float32
+scales, one per token. A block is one piece of memory in every format: to copy it needs no second array.
 """
 
 from __future__ import annotations
