@@ -95,6 +95,16 @@ def test_any_number_of_threads(prompts, alone, threads):
     assert run(prompts, threads=threads)[0] == alone
 
 
+def test_an_int8_cache_gives_the_same_alone_and_in_company(prompts, alone):
+    """Scales travel with their blocks: through preemption, shared prefixes and chunks."""
+    few = prompts[:12]
+    wanted, _ = run(few, kv_format="int8", prefix_cache=False, chunked_prefill=None, max_batch=1)
+    got, stats = run(few, kv_format="int8", kv_memory="3MiB", chunked_prefill=16)
+    assert got == wanted
+    assert got != alone[:12]
+    assert stats.num_preemptions > 0 and stats.prefix_hits > 0
+
+
 @pytest.mark.parametrize("block_size", [7, 64])
 def test_any_block_size(prompts, alone, block_size):
     assert run(prompts, block_size=block_size)[0] == alone

@@ -1,4 +1,4 @@
-"""The bound of the technique f16-kv: what half precision in the K/V cache may change."""
+"""The bounds of the techniques f16-kv and int8-kv: what fewer bits in the K/V cache may change."""
 
 from __future__ import annotations
 
@@ -19,14 +19,20 @@ NUM_TOKENS = 1024
 
 @pytest.mark.model
 @pytest.mark.slow
-def test_an_f16_cache_stays_within_its_bound_of_an_f32_cache() -> None:
+@pytest.mark.parametrize(
+    "baseline, kv_format, least_top1, most_kl", [("f32", "f16", 0.999, 1e-5), ("f16", "int8", 0.98, 1e-3)]
+)
+def test_a_smaller_cache_stays_within_its_bound(baseline, kv_format, least_top1, most_kl) -> None:
     tokenizer = Tokenizer.from_gguf(GGUFFile(smollm2()).metadata)
     token_ids = tokenizer.encode(TEXT.read_text())[-NUM_TOKENS:]
     decoder = load_weights(smollm2(), backend("cpu"), "float")  # int8 rounding would drown the effect
     both = zip(
-        teacher_forced(decoder, token_ids, "f32"), teacher_forced(decoder, token_ids, "f16"), strict=True
+        teacher_forced(decoder, token_ids, baseline),
+        teacher_forced(decoder, token_ids, kv_format),
+        strict=True,
     )
     fidelity = compare(both)
+    print(f"{kv_format} against {baseline}: {fidelity}")
     assert fidelity.num_tokens >= NUM_TOKENS - 1
-    assert fidelity.top1_agreement >= 0.999
-    assert 0 < fidelity.mean_kl <= 1e-5
+    assert fidelity.top1_agreement >= least_top1
+    assert 0 < fidelity.mean_kl <= most_kl
