@@ -37,10 +37,14 @@ struct ValueRows {
     for (; v < end; v += 64 / (kWide * sizeof(T))) fetch(next[i], v * kWide);
   }
 };
-struct Dense {
+// Panels of kColumns vectors, each read from one end to the other; `rows` is how long they are.
+struct Panels {
   const float* data;
-  int64_t stride;
-  f32x16 at(int64_t i, int64_t v) const { return load16(data + i * stride + v * kWide); }
+  int64_t rows;
+  static float* address(float* data, int64_t rows, int64_t i, int64_t v) {
+    return data + (v / kColumns * rows + i) * kColumns * kWide + v % kColumns * kWide;
+  }
+  f32x16 at(int64_t i, int64_t v) const { return load16(address(const_cast<float*>(data), rows, i, v)); }
   void ahead(int64_t, int64_t, int64_t) const {}
 };
 
@@ -99,16 +103,16 @@ class FloatProducts {
  public:
   using Element = T;
   using Scratch = FloatScratch;
-  static constexpr int64_t kRowBlock = 24;  // rows that go through a tile together
+    static constexpr int64_t kRowBlock = 48;  // rows that go through a tile together
   static constexpr int64_t kStep = kWide;   // keys that are skipped or computed together
-  static constexpr int64_t kItemRows = 96;  // rows that share the copy of a tile
+  static constexpr int64_t kItemRows = 192;  // rows that share the copy of a tile
 
   FloatProducts(int64_t rows, int64_t tokens, int64_t dim, FloatScratch& scratch)
       : dim_(dim), padded_(round_up(dim, kWide)), in_place_(tokens == 1 && dim % kWide == 0),
         queries_(scratch.queries.need(rows * dim)) {
     if (in_place_) return;
     keys_ = scratch.keys.need(dim * kTile);
-    values_ = scratch.values.need(padded_ * kTile);
+    values_ = scratch.values.need(round_up(padded_, kColumns * kWide) * kTile);
   }
 
   void set_query(int64_t row, const float* q, float scale) {
@@ -124,12 +128,12 @@ class FloatProducts {
     if (in_place_) return;
     for (int64_t strip = keys.begin / kWide; strip * kWide < keys.end; ++strip)
       for (int64_t d = 0; d < dim_; ++d)
-        store16(keys_ + d * kTile + strip * kWide, load16(tile.keys[strip] + d * tile.key_stride));
+        store16(Panels::address(keys_, dim_, d, strip), load16(tile.keys[strip] + d * tile.key_stride));
     f32x16 zeros = splat16(0.0f);
     for (int64_t j = keys.begin; j < keys.end; ++j)
       for (int64_t d = 0; d < dim_; d += kWide) {
         const f32x16 value = d + kWide <= dim_ ? load16(tile.values[j] + d) : load16_first(tile.values[j] + d, dim_ - d);
-        store16(values_ + j * padded_ + d, value);
+        store16(Panels::address(values_, kTile, j, d / kWide), value);
         zeros = fma(value, splat16(0.0f), zeros);
       }
     finite_ = sum(zeros) == 0.0f;
@@ -147,7 +151,7 @@ class FloatProducts {
                               KeyColumns<T>{tile_->keys, next_->keys, tile_->key_stride}, scores, kTile,
                               dim_);
     else
-      multiply_columns<false>(rows, strips, q, dim_, Dense{keys_, kTile}, scores, kTile, dim_);
+      multiply_columns<false>(rows, strips, q, dim_, Panels{keys_, dim_}, scores, kTile, dim_);
   }
 
   // values[r, :] += sum over keys of weights[r, key] * value[key, :]; keys need not be whole strips.
@@ -160,8 +164,8 @@ class FloatProducts {
                              ValueRows<T>{tile_->values + keys.begin, next_->values + keys.begin}, values, padded_,
                              depth);
     else
-      multiply_columns<true>(rows, columns, a, kTile, Dense{values_ + keys.begin * padded_, padded_}, values, padded_,
-                             depth);
+      multiply_columns<true>(rows, columns, a, kTile, Panels{values_ + keys.begin * kColumns * kWide, kTile}, values,
+                             padded_, depth);
   }
 
   // The same without touching any other key.

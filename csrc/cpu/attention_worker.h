@@ -142,8 +142,26 @@ class Worker {
     finish_scores(scores, steps);
     for (int64_t j = steps.begin; j < sees.begin; ++j) scores[j] = -kInfinity;
     for (int64_t j = sees.end; j < steps.end; ++j) scores[j] = -kInfinity;
+    const int64_t count = (steps.end - steps.begin) / kWide;
+    if (count == 4) weigh_strips<4>(r, steps.begin, scores, part);
+    else if (count == 3) weigh_strips<3>(r, steps.begin, scores, part);
+    else if (count == 2) weigh_strips<2>(r, steps.begin, scores, part);
+    else weigh_strips<1>(r, steps.begin, scores, part);
+    if (kHasScales<T>) {  // the scale of a key that the row may not see can be anything
+      for (int64_t j = steps.begin; j < sees.begin; ++j) scores[j] = 0.0f;
+      for (int64_t j = sees.end; j < steps.end; ++j) scores[j] = 0.0f;
+    }
+    return sees.begin == keys.begin && sees.end == keys.end;
+  }
+
+  template <int Strips>
+  void weigh_strips(int64_t r, int64_t begin, float* scores, State part) const {
+    f32x16 weights[Strips];
     f32x16 highest = splat16(part.maximum[r]);
-    for (int64_t j = steps.begin; j < steps.end; j += kWide) highest = max(highest, load16(scores + j));
+    for (int i = 0; i < Strips; ++i) {
+      weights[i] = load16(scores + begin + i * kWide);
+      highest = max(highest, weights[i]);
+    }
     const float before = part.maximum[r], maximum = max_lane(highest);
     f32x16 totals = load16(part.totals + r * kWide);
     if (maximum != before) {
@@ -153,17 +171,13 @@ class Worker {
       float* values = part.values + r * padded_;
       for (int64_t d = 0; d < padded_; d += kWide) store16(values + d, load16(values + d) * shrink);
     }
-    for (int64_t j = steps.begin; j < steps.end; j += kWide) {
-      const f32x16 weight = exp2_16(load16(scores + j) - splat16(maximum));
-      totals = totals + weight;
-      store16(scores + j, kHasScales<T> ? weight * load16(tile_->value_scales + j) : weight);
+    for (int i = 0; i < Strips; ++i) weights[i] = exp2_16(weights[i] - splat16(maximum));
+    for (int i = 0; i < Strips; ++i) {
+      const int64_t j = begin + i * kWide;
+      totals = totals + weights[i];
+      store16(scores + j, kHasScales<T> ? weights[i] * load16(tile_->value_scales + j) : weights[i]);
     }
     store16(part.totals + r * kWide, totals);
-    if (kHasScales<T>) {  // the scale of a key that the row may not see can be anything
-      for (int64_t j = steps.begin; j < sees.begin; ++j) scores[j] = 0.0f;
-      for (int64_t j = sees.end; j < steps.end; ++j) scores[j] = 0.0f;
-    }
-    return sees.begin == keys.begin && sees.end == keys.end;
   }
 
   void finish_scores(float* scores, Range steps) const {
@@ -201,9 +215,9 @@ class Worker {
     const State joined = state(s_.joined);
     for (int64_t r = 0; r < rows_; ++r) {
       float* out = a_.out + ((item_.token + r / group_) * a_.num_heads + item_.kv_head * group_ + r % group_) * dim_;
-      const f32x16 total = splat16(sum(load16(joined.totals + r * kWide)));
+      const f32x16 factor = splat16(1.0f / sum(load16(joined.totals + r * kWide)));
       for (int64_t d = 0; d < dim_; d += kWide) {
-        const f32x16 value = load16(joined.values + r * padded_ + d) / total + splat16(0.0f);
+        const f32x16 value = load16(joined.values + r * padded_ + d) * factor + splat16(0.0f);
         if (d + kWide <= dim_) store16(out + d, value);
         else store16_first(out + d, dim_ - d, value);
       }
