@@ -11,7 +11,7 @@ from redline.cli.main import VERBS, build_parser
 ENGINE = [
     "--model", "--max-context", "--max-batch", "--max-waiting", "--threads", "--block-size", "--device",
     "--backend", "--batching", "--kv-format", "--compute", "--chunked-prefill", "--prefix-cache",
-    "--no-prefix-cache", "--kv-memory",
+    "--no-prefix-cache", "--fusion", "--no-fusion", "--graph-replay", "--no-graph-replay", "--kv-memory",
 ]  # fmt: skip
 SAMPLING = [
     "--max-tokens", "--min-tokens", "--temperature", "--top-k", "--top-p", "--min-p", "--repetition-penalty",
@@ -24,8 +24,9 @@ FLAGS = {
     "serve": [*ENGINE, "--host", "--port"],
     "pull": ["model"],
     "techniques": ["name", "--json"],
-    "bench offline": [*ENGINE, "--batch", "--prompt-tokens", "--output-tokens", "--repeats", "--seed",
-                      "--json"],
+    "bench offline": [*ENGINE, "--batch", "--prompt-tokens", "--output-tokens", "--repeats", "--seed", "--json",
+                      "--against", "--cases", "--mixed-requests", "--twins", "--max-isa", "--markdown"],
+    "bench ops": ["--model", "--rows", "--formats", "--only", "--threads", "--repeats", "--json"],
 }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ NUM_TOKENS = 1024
 @pytest.mark.model
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "baseline, kv_format, least_top1, most_kl", [("f32", "f16", 0.999, 1e-5), ("f16", "int8", 0.98, 1e-3)]
+    "baseline, kv_format, least_top1, most_kl", [("f32", "f16", 0.999, 1e-5), ("f16", "int8", 0.97, 1e-3)]
 )
 def test_a_smaller_cache_stays_within_its_bound(baseline, kv_format, least_top1, most_kl) -> None:
     tokenizer = Tokenizer.from_gguf(GGUFFile(smollm2()).metadata)

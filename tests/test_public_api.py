@@ -56,6 +56,7 @@ METHODS = {
 OPTIONS = [
     "model", "max_context", "max_batch", "max_waiting", "threads", "device", "backend", "batching",
     "prefix_cache", "chunked_prefill", "kv_format", "kv_memory", "block_size", "compute",
+    "fusion", "graph_replay",
 ]  # fmt: skip
 
 

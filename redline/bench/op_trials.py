@@ -150,11 +150,9 @@ def _attention(spec: ModelSpec, ops: Any, op: str, kv_format: str, queries: list
 def norms(spec: ModelSpec, ops: Any, rows: Sequence[int], formats: Sequence[str]) -> Iterator[Trial]:
     weight_D = np.ones(spec.hidden_size, np.float32)
     for count in rows:
-        x_TD, residual_TD = (random_floats(count, spec.hidden_size) for _ in range(2))
+        x_TD = random_floats(count, spec.hidden_size)
         norm = partial(ops.rmsnorm, x_TD, weight_D, spec.norm_eps)
-        add_norm = partial(ops.add_rmsnorm, x_TD, residual_TD, weight_D, spec.norm_eps)
         yield _elementwise("rmsnorm", norm, x_TD, 2)
-        yield _elementwise("add_rmsnorm", add_norm, x_TD, 4)
 
 
 def rotary(spec: ModelSpec, ops: Any, rows: Sequence[int], formats: Sequence[str]) -> Iterator[Trial]:

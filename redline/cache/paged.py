@@ -16,8 +16,8 @@ from redline.ops.kv_store.layout import DTYPES, cache_shapes
 class PagedKV:
     """`k[layer]` and `v[layer]` are the caches of a layer, as ops/kv_store/layout.py describes them.
 
-    The first axis is blocks, and a block has nothing anywhere else: not even the scales of int8. The memory is
-    taken lazily by the operating system, block by block, as tokens are stored.
+    The first axis is blocks, and a block has nothing anywhere else: not even the scales of int8. The system
+    gives the memory lazily, block by block, as tokens are stored.
     Raises ConfigError for an unknown dtype, CapacityError when the memory is refused.
     """
 

@@ -40,7 +40,7 @@ def test_every_op_runs_at_every_number_of_rows() -> None:
         seen.setdefault(trial.op, set()).add(trial.rows)
     assert seen["matmul Q4_1"] == seen["rmsnorm"] == seen["rope"] == seen["silu_mul"] == {1, 40}
     assert seen["attention prefill f16"] == {40} and 1 in seen["attention decode f16"]
-    assert {"add_rmsnorm", "kv_store f16", "embedding F16", "argmax", "sample", "top_logprobs"} <= set(seen)
+    assert {"rmsnorm", "kv_store f16", "embedding F16", "argmax", "sample", "top_logprobs"} <= set(seen)
     assert len(TRIALS) <= len(seen)
 
 
@@ -50,7 +50,9 @@ def test_random_weights_of_every_format_are_ordinary_numbers(format: str) -> Non
     rows = weight.embedding(backend("cpu"), np.arange(32, dtype=np.int32))
     assert np.isfinite(rows).all() and 0 < np.abs(rows).max() < 100
     x = np.ones((1, 512), np.float32)
-    assert weight.matmul(backend("cpu"), x)[0] == pytest.approx(rows.sum(1), rel=0.02, abs=0.5)
+    assert weight.matmul(backend("cpu"), x)[0] == pytest.approx(
+        rows.sum(1), rel=0.02, abs=0.01 * np.abs(rows).sum(1).max()
+    )
 
 
 def test_a_matmul_counts_its_weights_inputs_outputs_and_products() -> None:

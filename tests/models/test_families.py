@@ -83,7 +83,7 @@ def test_projections_of_different_formats_are_merged_side_by_side(tmp_path, comp
     path = checkpoints.save_gguf("llama-blocks", tmp_path / "mixed.gguf", MIXED)
     decoder = load_weights(path, backend("cpu"), compute)
     weights = [decoder.blocks[0].attention.qkv.weight, decoder.blocks[0].mlp.gate_up.weight]
-    assert [weight.format for weight in weights] == ["stacked", "f32" if compute == "float" else "int8"]
+    assert [weight.format for weight in weights] == ["stacked", "f32" if compute == "float" else "int5"]
     got, expected = Stepper(decoder, len(TOKENS)).step(TOKENS), checkpoints.logits("llama-blocks", TOKENS)
     assert np.abs(got - expected).max() < tolerance * np.ptp(expected)
 
@@ -100,7 +100,7 @@ def test_half_precision_checkpoints_keep_their_format(tmp_path, dtype):
     decoder = load_weights(tmp_path / "half", backend("cpu"), "int8")
     assert decoder.embedding.format == {"bfloat16": "bf16", "float16": "f16"}[dtype]
     got = Stepper(decoder, len(TOKENS)).step(TOKENS)
-    np.testing.assert_allclose(got, expected, atol=TOLERANCE)
+    np.testing.assert_allclose(got, expected, atol=5 * TOLERANCE)  # on tiles activations have 16 bits
 
 
 @pytest.mark.parametrize("prefix", ["language_model.model.", "model.language_model."])

@@ -5,8 +5,8 @@ attention(q_THD, k_cache, v_cache, block_tables_SB, query_start_S1, context_lens
 
 Sequence s owns the query rows query_start[s]:query_start[s+1]; the last of them stands at position
 context_lens[s] - 1. Position j of the sequence is in block block_tables[s, j // block_size] of the caches,
-which redline/ops/kv_store/layout.py describes (float32, float16 or int8), at offset j % block_size. Block sizes
-that are a multiple of 16 are read in place, others are copied tile by tile.
+which redline/ops/kv_store/layout.py describes (float32, float16 or int8), at offset j % block_size. Blocks
+whose size is a multiple of 16 are read in place, others are copied tile by tile.
 
     for each query row t, at position i of sequence s, and each head h:
         keys = those j with i - window < j <= i       (window 0: all j <= i)
