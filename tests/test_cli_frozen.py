@@ -25,7 +25,8 @@ FLAGS = {
     "pull": ["model"],
     "techniques": ["name", "--json"],
     "bench offline": [*ENGINE, "--batch", "--prompt-tokens", "--output-tokens", "--repeats", "--seed",
-                      "--json", "--against", "--cases", "--mixed-requests", "--twins", "--max-isa", "--markdown"],
+                      "--json", "--against", "--cases", "--mixed-requests", "--twins", "--max-isa",
+                      "--markdown"],
     "bench ops": ["--model", "--rows", "--formats", "--only", "--threads", "--repeats", "--json"],
 }  # fmt: skip
 
