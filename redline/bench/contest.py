@@ -193,13 +193,18 @@ def _options(settings: Settings, model: Path) -> dict[str, Any]:
         "threads": settings.threads,
         "max_sequences": MAX_SEQUENCES,
         "max_tokens": MAX_TOKENS,
+        "twins": str(_twins()),
     }
+
+
+def _twins() -> Path:
+    return env.cache_dir() / "peers" / "twins"
 
 
 def _twin(peer: Peer, python: str, kind: str, settings: Settings, tell: Tell) -> Path | PeerFailed:
     """The file in another format, made by the peer and kept in the cache."""
     source = settings.model
-    path = env.cache_dir() / "peers" / "twins" / f"{source.stem}.{source.stat().st_size}.{kind}.gguf"
+    path = _twins() / f"{source.stem}.{source.stat().st_size}.{kind}.gguf"
     if path.exists():
         return path
     tell(f"requantising {source.name} to {kind}")
