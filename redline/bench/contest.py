@@ -52,10 +52,13 @@ class Settings:
 def contest(settings: Settings, tell: Tell) -> dict[str, Any]:
     """Run everything and return the report. `tell` hears what is going on, a line at a time.
 
-    Raises ConfigError when Redline itself cannot open the model.
+    Ctrl-C ends the runs; the report has what was measured until then. Raises ConfigError when Redline itself
+    cannot open the model.
     """
     load_before = os.getloadavg()[0]
     seats = [Seat(engine=engine) for engine in _engines(settings, tell)]
+    rows: list[Row] = []
+    interrupted = False
     try:
         try:
             ours = seats[0].open(tell)
@@ -63,7 +66,11 @@ def contest(settings: Settings, tell: Tell) -> dict[str, Any]:
             raise ConfigError(f"Redline cannot open {settings.model}: {failed}") from None
         vocab_size = ours.hello["vocab_size"]
         model = Footprint(**ours.hello["footprint"])
-        rows = compare(seats, settings.cases, settings.repeats, settings.seed, vocab_size, tell)
+        compare(seats, settings.cases, settings.repeats, settings.seed, vocab_size, tell, rows)
+    except KeyboardInterrupt:
+        if not rows:
+            raise
+        interrupted = True
     finally:
         for seat in seats:
             seat.close()
@@ -77,6 +84,7 @@ def contest(settings: Settings, tell: Tell) -> dict[str, Any]:
         "isa": settings.isa,
         "repeats": settings.repeats,
         "seed": settings.seed,
+        "interrupted": interrupted,
         "load_before": load_before,
         "environment": asdict(environment()),
         "footprint": asdict(model),
