@@ -23,7 +23,6 @@ from redline.bench.peers.registry import Peer
 from redline.errors import ConfigError
 
 REDLINE = "Redline"
-MAX_TOKENS = 4352  # the longest request of any case, rounded up
 MAX_SEQUENCES = 64
 TWIN_TIMEOUT_S = 300.0
 
@@ -200,7 +199,7 @@ def _options(settings: Settings, model: Path) -> dict[str, Any]:
         "model": str(model),
         "threads": settings.threads,
         "max_sequences": MAX_SEQUENCES,
-        "max_tokens": MAX_TOKENS,
+        "max_tokens": max((part.max_tokens for case in settings.cases for part in case.parts), default=256),
         "twins": str(_twins()),
     }
 
