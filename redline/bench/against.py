@@ -81,34 +81,49 @@ class Seat:
 
 
 def compare(
-    seats: Sequence[Seat], cases: Sequence[Case], repeats: int, seed: int, vocab_size: int, tell: Tell
-) -> list[Row]:
-    """Run the cases on all engines. Workers are left running; the caller closes the seats."""
-    rows: list[Row] = []
+    seats: Sequence[Seat],
+    cases: Sequence[Case],
+    repeats: int,
+    seed: int,
+    vocab_size: int,
+    tell: Tell,
+    rows: list[Row],
+) -> None:
+    """Run the cases on all engines and add to `rows` as they come, so that an interrupt leaves what there is.
+
+    Workers are left running; the caller closes the seats.
+    """
     for case in cases:
         if case.name == FIRST_TOKEN:
-            rows += _first_token(seats, repeats, tell)
+            _first_token(seats, repeats, tell, rows)
             continue
-        parts = [_run_part(case, part, seats, repeats, seed, vocab_size, tell) for part in case.parts]
-        rows += [row for part in parts for row in part]
+        for part in case.parts:
+            _run_part(case, part, seats, repeats, seed, vocab_size, tell, rows)
         if case.ratio is not None:
-            rows += [_ratio(case, first, last) for first, last in zip(parts[0], parts[-1], strict=True)]
-    return rows
+            first, last = ([row for row in rows if row.part == case.parts[i].name] for i in (0, -1))
+            rows += [_ratio(case, *pair) for pair in zip(first, last, strict=True)]
 
 
 def _run_part(
-    case: Case, part: Part, seats: Sequence[Seat], repeats: int, seed: int, vocab_size: int, tell: Tell
-) -> list[Row]:
+    case: Case,
+    part: Part,
+    seats: Sequence[Seat],
+    repeats: int,
+    seed: int,
+    vocab_size: int,
+    tell: Tell,
+    rows: list[Row],
+) -> None:
     unit = "s" if part.mixed else "tok/s"
-    rows = [Row(case=case.name, part=part.name, engine=seat.engine.name, unit=unit) for seat in seats]
+    mine = [Row(case=case.name, part=part.name, engine=seat.engine.name, unit=unit) for seat in seats]
+    rows += mine
     rounds = min(repeats, part.most_repeats)
     for repeat in range(rounds + 1):  # the first one warms up
         load = part.load(vocab_size, seed, repeat)
-        for seat, row in zip(seats, rows, strict=True):
+        for seat, row in zip(seats, mine, strict=True):
             if row.failure is None:
                 tell(f"{part.name}: round {repeat} of {rounds}, {seat.engine.name}")
                 _run_turn(seat, row, part, load, warm_up=repeat == 0, tell=tell)
-    return rows
 
 
 def _run_turn(seat: Seat, row: Row, part: Part, load: Load, *, warm_up: bool, tell: Tell) -> None:
@@ -158,10 +173,11 @@ def _ratio(case: Case, first: Row, last: Row) -> Row:
     return row
 
 
-def _first_token(seats: Sequence[Seat], repeats: int, tell: Tell) -> list[Row]:
-    rows = [Row(case=FIRST_TOKEN, part=FIRST_TOKEN, engine=seat.engine.name, unit="s") for seat in seats]
+def _first_token(seats: Sequence[Seat], repeats: int, tell: Tell, rows: list[Row]) -> None:
+    mine = [Row(case=FIRST_TOKEN, part=FIRST_TOKEN, engine=seat.engine.name, unit="s") for seat in seats]
+    rows += mine
     for repeat in range(repeats + 1):  # the first one fills the page cache
-        for seat, row in zip(seats, rows, strict=True):
+        for seat, row in zip(seats, mine, strict=True):
             engine = seat.engine
             row.failure = row.failure or engine.failure
             if row.failure is not None:
@@ -175,4 +191,3 @@ def _first_token(seats: Sequence[Seat], repeats: int, tell: Tell) -> list[Row]:
                 continue
             if repeat:
                 row.values.append(seconds)
-    return rows

@@ -41,6 +41,11 @@ class Part:
     def mixed(self) -> bool:
         return self.metric == "total"
 
+    @property
+    def max_tokens(self) -> int:
+        """Of the longest request, prompt and answer together."""
+        return MIXED_INPUT[1] + MIXED_OUTPUT[1] if self.mixed else self.prompt_tokens + self.output_tokens
+
     def load(self, vocab_size: int, seed: int, repeat: int) -> Load:
         """Random token ids, the same for the same seed and repeat, so that no prefix is seen twice.
 

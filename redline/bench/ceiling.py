@@ -22,7 +22,7 @@ from redline.errors import ConfigError
 from redline.ops.threads import set_num_threads
 
 BUFFER_BYTES = 2**30  # beyond any last-level cache, and what a machine for language models has to spare
-WAYS = tuple((streams, ahead) for streams in (1, 2, 4) for ahead in (0, 2048, 4096))
+WAYS = tuple((streams, ahead) for streams in (2, 4) for ahead in (0, 2048, 4096))
 KINDS = {
     "f32": 0,
     "int8": 1,

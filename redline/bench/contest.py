@@ -23,7 +23,6 @@ from redline.bench.peers.registry import Peer
 from redline.errors import ConfigError
 
 REDLINE = "Redline"
-MAX_TOKENS = 4352  # the longest request of any case, rounded up
 MAX_SEQUENCES = 64
 TWIN_TIMEOUT_S = 300.0
 
@@ -52,10 +51,13 @@ class Settings:
 def contest(settings: Settings, tell: Tell) -> dict[str, Any]:
     """Run everything and return the report. `tell` hears what is going on, a line at a time.
 
-    Raises ConfigError when Redline itself cannot open the model.
+    Ctrl-C ends the runs; the report has what was measured until then. Raises ConfigError when Redline itself
+    cannot open the model.
     """
     load_before = os.getloadavg()[0]
     seats = [Seat(engine=engine) for engine in _engines(settings, tell)]
+    rows: list[Row] = []
+    interrupted = False
     try:
         try:
             ours = seats[0].open(tell)
@@ -63,7 +65,11 @@ def contest(settings: Settings, tell: Tell) -> dict[str, Any]:
             raise ConfigError(f"Redline cannot open {settings.model}: {failed}") from None
         vocab_size = ours.hello["vocab_size"]
         model = Footprint(**ours.hello["footprint"])
-        rows = compare(seats, settings.cases, settings.repeats, settings.seed, vocab_size, tell)
+        compare(seats, settings.cases, settings.repeats, settings.seed, vocab_size, tell, rows)
+    except KeyboardInterrupt:
+        if not rows:
+            raise
+        interrupted = True
     finally:
         for seat in seats:
             seat.close()
@@ -77,6 +83,7 @@ def contest(settings: Settings, tell: Tell) -> dict[str, Any]:
         "isa": settings.isa,
         "repeats": settings.repeats,
         "seed": settings.seed,
+        "interrupted": interrupted,
         "load_before": load_before,
         "environment": asdict(environment()),
         "footprint": asdict(model),
@@ -192,14 +199,19 @@ def _options(settings: Settings, model: Path) -> dict[str, Any]:
         "model": str(model),
         "threads": settings.threads,
         "max_sequences": MAX_SEQUENCES,
-        "max_tokens": MAX_TOKENS,
+        "max_tokens": max((part.max_tokens for case in settings.cases for part in case.parts), default=256),
+        "twins": str(_twins()),
     }
+
+
+def _twins() -> Path:
+    return env.cache_dir() / "peers" / "twins"
 
 
 def _twin(peer: Peer, python: str, kind: str, settings: Settings, tell: Tell) -> Path | PeerFailed:
     """The file in another format, made by the peer and kept in the cache."""
     source = settings.model
-    path = env.cache_dir() / "peers" / "twins" / f"{source.stem}.{source.stat().st_size}.{kind}.gguf"
+    path = _twins() / f"{source.stem}.{source.stat().st_size}.{kind}.gguf"
     if path.exists():
         return path
     tell(f"requantising {source.name} to {kind}")

@@ -78,9 +78,10 @@ def _row(cells: Iterable[str]) -> str:
 def facts(report: dict[str, Any]) -> list[str]:
     """Hardware, versions, settings, ceilings, command."""
     where, ceiling = report["environment"], report["ceiling"]
+    interrupted = "Interrupted. " if report["interrupted"] else ""
     lines = [
-        f"Medians of {report['repeats']} alternating runs after a warm-up; {report['threads']} threads, "
-        f"instruction sets: {report['isa']}; load average before: {report['load_before']:.2f}.",
+        f"{interrupted}Medians of {report['repeats']} alternating runs after a warm-up; {report['threads']} "
+        f"threads, instruction sets: {report['isa']}; load average before: {report['load_before']:.2f}.",
         f"Machine: {where['cpu']}, {where['num_cores']} cores, {where['memory_bytes'] / GIB:.0f} GiB, "
         f"{where['system']}.",
         f"Ceiling: {ceiling_text(ceiling)}",
@@ -104,8 +105,8 @@ def _how(reads: str) -> str:
 
 def ceiling_text(ceiling: dict[str, Any]) -> str:
     macs = ", ".join(f"{kind} {rate / 1e9:.0f}" for kind, rate in ceiling["macs"].items())
+    weights = f"{ceiling['read_bytes'] / 1e9:.1f} GB/s over {ceiling['buffer_bytes'] / 1e6:.0f} MB"
     return (
-        f"{ceiling['threads']} threads ({ceiling['isa']}) read {ceiling['read_bytes'] / 1e9:.1f} GB/s from a "
-        f"buffer of {ceiling['buffer_bytes'] / 1e6:.0f} MB, the size of the packed weights, and "
-        f"{ceiling['memory_read_bytes'] / 1e9:.1f} GB/s from a far larger one; GMAC/s from registers: {macs}."
+        f"{ceiling['threads']} threads ({ceiling['isa']}) read {weights}, as much as a step does, and "
+        f"{ceiling['memory_read_bytes'] / 1e9:.1f} GB/s over far more; GMAC/s from registers: {macs}."
     )

@@ -45,8 +45,9 @@ def run(args: argparse.Namespace) -> int:
     rows, formats = _rows(args.rows), _formats(args.formats)
     if args.repeats < 1:
         raise ConfigError(f"--repeats is {args.repeats}; it must be at least 1")
-    from redline.bench.ceiling import BUFFER_BYTES, Ceiling
+    from redline.bench.ceiling import Ceiling
     from redline.bench.environment import environment
+    from redline.bench.footprint import model_footprint
     from redline.bench.ops import bench_ops
     from redline.config.engine import EngineConfig
     from redline.config.resolve import resolve_runtime
@@ -60,10 +61,12 @@ def run(args: argparse.Namespace) -> int:
     threads = resolve_runtime(config, hardware(), env.num_threads()).threads
     ops = backend("cpu")
     keep_freed_memory()
-    spec = load_weights(fetch(args.model), ops, "int8").spec
+    decoder = load_weights(fetch(args.model), ops, "int8")
+    spec, step_bytes = decoder.spec, model_footprint(decoder, kv_bytes=0).step_bytes(0)
+    del decoder
     with status_line() as tell:
         tell("measuring the machine's ceilings")
-        ceiling = Ceiling.measure(threads, env.isa() or "native", BUFFER_BYTES)
+        ceiling = Ceiling.measure(threads, env.isa() or "native", step_bytes)
         results = bench_ops(spec, ops, rows, formats, ceiling, args.only, args.repeats, tell)
     report = {
         "command": ["redline", *args.argv],

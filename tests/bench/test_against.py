@@ -55,7 +55,8 @@ def run() -> Iterator[Callable[..., dict[str, Row]]]:
     def run_engines(engines: list[Engine], *chosen: Case, repeats: int = 1) -> dict[str, Row]:
         seats = [Seat(engine=each) for each in engines]
         open_seats.extend(seats)
-        rows = compare(seats, chosen or (CASE,), repeats, 0, 100, lambda line: None)
+        rows: list[Row] = []
+        compare(seats, chosen or (CASE,), repeats, 0, 100, lambda line: None, rows)
         return {row.engine: row for row in rows}
 
     yield run_engines
@@ -96,12 +97,27 @@ def test_an_engine_that_could_not_be_prepared_or_started_is_a_row(run) -> None:
 
 def test_a_worker_that_failed_is_started_again_for_the_next_case() -> None:
     seat = Seat(engine=engine("A", "complains"))
-    compare([seat], [CASE], 1, 0, 100, lambda line: None)
+    rows: list[Row] = []
+    compare([seat], [CASE], 1, 0, 100, lambda line: None, rows)
     assert seat.worker is None
     seat.engine.options["model"] = "works"
-    [row] = compare([seat], [CASE], 1, 0, 100, lambda line: None)
+    compare([seat], [CASE], 1, 0, 100, lambda line: None, rows)
     seat.close()
-    assert row.median and seat.peak_memory_bytes and seat.peak_memory_bytes > 2**20
+    assert rows[0].failure and rows[1].median and seat.peak_memory_bytes and seat.peak_memory_bytes > 2**20
+
+
+def test_an_interrupt_leaves_the_rows_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    seat = Seat(engine=engine("A"))
+    rows: list[Row] = []
+
+    def tell(line: str) -> None:
+        if line == "decode: round 2 of 2, A":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare([seat], [CASE, CASE], 2, 0, 100, tell, rows)
+    seat.close()
+    assert [len(row.values) for row in rows] == [1]
 
 
 def test_first_token_times_the_process_from_its_start(run) -> None:
@@ -184,7 +200,8 @@ def report_of_three() -> dict[str, Any]:
     described = {"launch": "how", "reads": "itself", "variables": {"A": "1"}, "peak_memory_bytes": 2**21}
     return {
         "date": "2026-01-01", "model": "m.gguf", "threads": 2, "isa": "native", "repeats": 3,
-        "load_before": 0.0, "environment": where, "ceiling": CEILING.as_dict(), "command": ["redline", "x"],
+        "load_before": 0.0, "interrupted": True, "environment": where, "ceiling": CEILING.as_dict(),
+        "command": ["redline", "x"],
         "engines": {name: described for name in ("Redline", "slow", "fast", "bad")},
         "cases": {"decode": CASE.summary}, "rows": _with_ratios([CASE], rows_of_three(), CEILING, MODEL),
     }  # fmt: skip
@@ -198,7 +215,14 @@ def test_the_table_names_the_best_peer_the_ratios_and_the_reasons() -> None:
     assert fast.split() == ["fast", "60.0", "tok/s", "37%", "1.50x", "best", "peer"]
     assert bad.split() == ["bad", "failed", "ended", "with", "SIGILL", "|", "twice"]
     text = "\n".join(lines)
-    for fact in ("peak memory 2 MiB", "how A=1", "Commit abc", "Command: redline x", "int8 0"):
+    for fact in (
+        "peak memory 2 MiB",
+        "how A=1",
+        "Commit abc",
+        "Command: redline x",
+        "Interrupted. Medians",
+        "int8 0",
+    ):
         assert fact in text, fact
 
 

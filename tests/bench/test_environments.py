@@ -15,7 +15,7 @@ from redline.bench.peers.process import WORKERS
 from redline.bench.peers.registry import PEERS, TILES, Peer, peers_named
 from redline.errors import ConfigError
 
-PEER = Peer(name="fake", version="1", worker="fake.py", pip=(("--no-index", "no-such==9"),), reads="itself")
+PEER = Peer(name="fake", version="1", worker="fake.py", pip=(("install", "no-such==9"),), reads="itself")
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +61,7 @@ def test_pip_is_called_in_the_environment_with_what_the_build_needs(
     environments._install(replace(PEER, build={"avx2": "-DB"}), "avx2", cache / "fake", print)
     (venv, _), (pip, cmake) = ran
     assert venv[1:] == ["-m", "venv", str(cache / "fake")] and cmake == "-DB"
-    assert pip[1:] == ["-m", "pip", "install", "--no-index", "no-such==9"]
+    assert pip[1:] == ["-m", "pip", "install", "no-such==9"]
     assert pip[0] == str(cache / "fake" / "bin" / "python")
 
 

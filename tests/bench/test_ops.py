@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 
@@ -98,14 +96,17 @@ def test_the_roof_is_the_longer_of_reading_and_multiplying(monkeypatch: pytest.M
     assert asked == [4 << 20], "measured once, over the next power of two"
 
 
-def test_a_call_is_timed_per_call() -> None:
-    calls = []
+def test_a_short_call_is_repeated_and_the_median_is_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    per_call = iter([0.001, 0.001, 0.003, 0.005, 0.9])
+    counts = []
 
-    def call() -> None:
-        calls.append(time.sleep(0.003))
+    def elapsed(call: object, count: int) -> float:
+        counts.append(count)
+        return next(per_call) * count
 
-    seconds = seconds_per_call(call, 2)
-    assert seconds >= 0.003 and len(calls) > 4
+    monkeypatch.setattr("redline.bench.ops._elapsed_s", elapsed)
+    assert seconds_per_call(print, 3) == pytest.approx(0.005)
+    assert counts == [1, 12, 12, 12, 12], "as many as take SAMPLE_S"
 
 
 def test_only_selects_and_must_select_something(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ def _install(peer: Peer, isa: str, directory: Path, tell: Tell) -> None:
     log = directory.with_suffix(directory.suffix + ".log")
     log.write_bytes(b"")
     commands = [[sys.executable, "-m", "venv", str(directory)]]
-    commands += [[str(directory / "bin" / "python"), "-m", "pip", "install", *args] for args in peer.pip]
+    commands += [[str(directory / "bin" / "python"), "-m", "pip", *args] for args in peer.pip]
     variables = {**os.environ, "CMAKE_ARGS": peer.build[isa]} if peer.build else dict(os.environ)
     for command in commands:
         _run(command, variables, log, lambda line: tell(f"installing {directory.name}: {line}"))

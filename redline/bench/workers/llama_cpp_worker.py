@@ -118,7 +118,7 @@ class LlamaCpp:
         return min(times, key=lambda setting: times[setting])
 
     def _run(self, setting: Setting, prompts: list[list[int]], output_tokens: list[int]) -> Timeline:
-        self._prepare(setting)
+        self._prepare(setting, max(len(p) + n for p, n in zip(prompts, output_tokens, strict=True)))
         waiting = deque(Slot(i, p, n) for i, (p, n) in enumerate(zip(prompts, output_tokens, strict=True)))
         slots: list[Slot | None] = [None] * setting.slots
         timeline = Timeline(len(prompts))
@@ -171,18 +171,18 @@ class LlamaCpp:
                 slots[i] = None
         return [(slot.request, token) for (_, slot), token in zip(sampled, ids, strict=True)]
 
-    def _prepare(self, setting: Setting) -> None:
-        """An empty context with this setting; the last one is used again where it fits."""
-        length = self.options["max_tokens"]
+    def _prepare(self, setting: Setting, longest: int) -> None:
+        """An empty context for requests of so many tokens; the last one is used again where it fits."""
+        length = -(-longest // 256) * 256
         if self._setting != (setting, length):
             if self._context is not None:
                 api.llama_free(self._context)
             self._context, self._setting = self._new_context(setting, length), (setting, length)
-        api.llama_memory_clear(api.llama_get_memory(self._context), True)
+        api.llama_memory_clear(api.llama_get_memory(self._context), False)
 
     def _new_context(self, setting: Setting, length: int) -> Any:
         params = api.llama_context_default_params()
-        params.n_ctx = setting.slots * -(-length // 256) * 256
+        params.n_ctx = setting.slots * length
         params.n_batch, params.n_ubatch = N_BATCH, setting.n_ubatch
         params.n_seq_max = setting.slots
         params.n_threads = params.n_threads_batch = self.options["threads"]
