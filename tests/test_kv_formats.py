@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from redline.bench.fidelity import compare, teacher_forced
@@ -12,9 +10,9 @@ from redline.models.load_weights import load_weights
 from redline.models.tokenizer import Tokenizer
 from redline.ops.registry import backend
 from tests.model_file import smollm2
+from tests.test_fidelity import _token_ids as speech_tokens
 
-TEXT = Path(__file__).parent.parent / "docs" / "techniques.md"
-NUM_TOKENS = 1024
+SPEECH, NUM_TOKENS = 222, 2048
 
 
 @pytest.mark.model
@@ -24,7 +22,7 @@ NUM_TOKENS = 1024
 )
 def test_a_smaller_cache_stays_within_its_bound(baseline, kv_format, least_top1, most_kl) -> None:
     tokenizer = Tokenizer.from_gguf(GGUFFile(smollm2()).metadata)
-    token_ids = tokenizer.encode(TEXT.read_text())[-NUM_TOKENS:]
+    token_ids = speech_tokens(tokenizer, SPEECH, NUM_TOKENS)
     decoder = load_weights(smollm2(), backend("cpu"), "float")  # int8 rounding would drown the effect
     both = zip(
         teacher_forced(decoder, token_ids, baseline),
