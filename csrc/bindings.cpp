@@ -7,6 +7,8 @@
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/vector.h>
 
+#include <memory>
+
 #include "graph.h"
 #include "kernels.h"
 #include "memory.h"
@@ -53,6 +55,15 @@ struct PackedInt {
   Dense<const uint8_t, 1> codes, scales;
   std::optional<Dense<const uint8_t, 1>> mins, codebook;
   IntMatrix matrix;
+  std::unique_ptr<float[]> units;
+
+  // Once the arrays have been filled.
+  void find_units() {
+    if (!widest_kernels().int_units) return;
+    units.reset(new float[(matrix.outputs + kBlock - 1) / kBlock * kBlock]);
+    widest_kernels().int_units(matrix, units.get());
+    matrix.units = units.get();
+  }
 };
 
 using Vector = std::optional<Dense<const float, 1>>;
@@ -134,8 +145,10 @@ void bind_weights(nb::module_& m) {
              int64_t inputs) {
             new (self) PackedInt{codes, scales, mins, codebook,
                                  {codes.data(), scales.data(), mins ? mins->data() : nullptr,
-                                  codebook ? codebook->data() : nullptr, static_cast<ScaleType>(scale_type), bits,
-                                  offset, group, planes, outputs, inputs}};
+                                  codebook ? codebook->data() : nullptr, nullptr,
+                                  static_cast<ScaleType>(scale_type), bits, offset, group, planes, outputs, inputs},
+                                 nullptr};
+            self->find_units();
           },
           fixed("codes"), fixed("scales"), nb::arg("mins").noconvert().none(),
           nb::arg("codebook").noconvert().none(), nb::arg("scale_type"), nb::arg("bits"), nb::arg("offset"),

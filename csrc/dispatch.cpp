@@ -63,6 +63,7 @@ const Kernels*& current() {
 }  // namespace
 
 const Kernels& kernels() { return *current(); }
+const Kernels& widest_kernels() { return *supported()[0]; }
 
 bool select(const char* name) {
   const bool widest = std::strcmp(name, "auto") == 0;

@@ -38,6 +38,7 @@ struct IntMatrix {
   const void* scales;
   const void* mins;         // null: none
   const uint8_t* codebook;  // 16 codes; null: none
+  const float* units;       // per output, padded to blocks: see Kernels::int_units
   ScaleType scale_type;
   int32_t bits;
   int32_t offset;
@@ -147,6 +148,9 @@ struct Kernels {
                     float presence, float frequency);
   // y[r, o] = sum over k of x[r, k] * w[o, k], with what comes before and after it.
   void (*matmul_float)(const MatmulInput& x, const FloatMatrix& w, const MatmulOutput& y);
+  // What matmul_int reads besides codes and scales: one number per output, padded to blocks. Made once per matrix;
+  // null: not needed.
+  void (*int_units)(const IntMatrix& w, float* units);
   // Returns false, having written nothing, when no kernel has the matrix's combination of bits and scales.
   bool (*matmul_int)(const MatmulInput& x, const IntMatrix& w, const MatmulOutput& y);
   // y[i, :] = row ids[i] of w. Returns false, having written nothing, when an id is out of range.
@@ -169,6 +173,8 @@ struct Kernels {
 
 // The table in use: the widest instruction set of this machine, or what select() asked for.
 const Kernels& kernels();
+// The widest one of this machine, whatever is in use.
+const Kernels& widest_kernels();
 // Returns false when this machine or build lacks `name`.
 bool select(const char* name);
 

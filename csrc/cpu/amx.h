@@ -19,6 +19,8 @@ struct alignas(64) TileConfig {
   uint8_t rows[16] = {};
 };
 
+constexpr int64_t kTileBytes = 1024;  // a full one
+
 class Tiles {
  public:
   explicit Tiles(const TileConfig& config) { _tile_loadconfig(&config); }

@@ -26,6 +26,7 @@ void penalties(float* logits, const int32_t* ids, const int32_t* counts, int64_t
                float presence, float frequency);
 
 void matmul_float(const MatmulInput& x, const FloatMatrix& w, const MatmulOutput& y);
+void int_units(const IntMatrix& w, float* units);
 bool matmul_int(const MatmulInput& x, const IntMatrix& w, const MatmulOutput& y);
 bool embedding_float(const int32_t* ids, int64_t count, const FloatMatrix& w, float* y);
 bool embedding_int(const int32_t* ids, int64_t count, const IntMatrix& w, float* y);

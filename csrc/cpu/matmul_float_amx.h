@@ -133,12 +133,12 @@ class SplitPanels {
   SplitPanels(const FloatMatrix& w, const Strip* strips, int n, bool keep)
       : inputs_(w.inputs), strips_(n), mask_(keep ? ~int64_t{0} : 3) {
     const int64_t kept = keep ? ceil_div(inputs_, kStep) : 4;
-    tiles_ = reinterpret_cast<uint16_t*>(scratch<kFormatScratch>(kept * kStrips * kParts * kTileElements * 2));
+    tiles_ = reinterpret_cast<uint16_t*>(scratch<kFormatScratch>(kept * NoPanels::kStrips * kParts * kTileElements * 2));
     for (int i = 0; i < n; ++i) panels_[i] = panel_of<T>(w, strips[i]);
   }
 
   const uint16_t* tile(int64_t step, int strip, int part) const {
-    return tiles_ + (((step & mask_) * kStrips + strip) * kParts + part) * kTileElements;
+    return tiles_ + (((step & mask_) * NoPanels::kStrips + strip) * kParts + part) * kTileElements;
   }
 
   void split(int64_t step) {
@@ -158,7 +158,7 @@ class SplitPanels {
   }
 
  private:
-  const T* panels_[kStrips];
+  const T* panels_[NoPanels::kStrips];
   uint16_t* tiles_;
   int64_t inputs_;
   int strips_;
@@ -233,7 +233,7 @@ void multiply_block(const SplitRows& x, SplitPanels<T>& w, const Strip* strips, 
 
 // The format of matmul_loop.h for f16 and bf16.
 template <typename T>
-struct TileMatmul {
+struct TileMatmul : NoPanels {
   using Matrix = FloatMatrix;
   using Rows = SplitRows;
 
@@ -259,7 +259,8 @@ struct TileMatmul {
     if (!expressed) std::memcpy(rows.exact.values + r * w.inputs, x, w.inputs * 4);
   }
 
-  static void multiply(const FloatMatrix& w, const Rows& rows, int64_t count, const Strip* strips, int n) {
+  static void multiply(const FloatMatrix& w, const Rows& rows, Panels, int64_t, int64_t count, const Strip* strips,
+                       int n) {
     n == 1 ? multiply_blocks<1>(w, rows, count, strips) : multiply_blocks<2>(w, rows, count, strips);
     const T* panels[kStrips];
     for (int i = 0; i < n; ++i) panels[i] = panel_of<T>(w, strips[i]);

@@ -19,9 +19,9 @@ template <typename T>
 struct Tile {
   const float* x;
   int64_t x_stride, inputs;
-  const T* panels[kStrips];
-  float* y[kStrips];
-  int64_t y_stride, lanes[kStrips];
+  const T* panels[NoPanels::kStrips];
+  float* y[NoPanels::kStrips];
+  int64_t y_stride, lanes[NoPanels::kStrips];
 };
 
 #if REDLINE_ISA_avx512
@@ -182,7 +182,7 @@ void multiply_rows(const FloatRows& x, int64_t count, int64_t inputs, const T* c
 
 // The format of matmul_loop.h for weights of type T.
 template <typename T>
-struct VectorMatmul {
+struct VectorMatmul : NoPanels {
   using Matrix = FloatMatrix;
   using Rows = FloatRows;
 
@@ -196,7 +196,8 @@ struct VectorMatmul {
     std::memcpy(rows.values + r * rows.stride, x, w.inputs * 4);
   }
 
-  static void multiply(const FloatMatrix& w, const Rows& rows, int64_t count, const Strip* strips, int n) {
+  static void multiply(const FloatMatrix& w, const Rows& rows, Panels, int64_t, int64_t count, const Strip* strips,
+                       int n) {
     const T* panels[kStrips];
     for (int i = 0; i < n; ++i) panels[i] = panel_of<T>(w, strips[i]);
     if (std::is_same_v<T, float> || count <= 2 * kTileRows) {

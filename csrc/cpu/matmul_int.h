@@ -34,7 +34,7 @@ void multiply_last(int64_t rows, const Tile& t) {
 
 // The format F of a matrix as matmul_loop.h wants it.
 template <typename F>
-struct IntMatmul {
+struct IntMatmul : NoPanels {
   using Matrix = IntMatrix;
   using Rows = Activations;
 
@@ -42,7 +42,7 @@ struct IntMatmul {
   static Rows allocate(const IntMatrix& w, int64_t rows) { return allocate_activations(w, rows); }
   static void prepare(const IntMatrix& w, const Rows& a, int64_t row, const float* x) { quantise_row(x, w, a, row); }
 
-  static void multiply(const IntMatrix& w, const Rows& a, int64_t rows, const Strip* strips, int n) {
+  static void multiply(const IntMatrix& w, const Rows& a, Panels, int64_t, int64_t rows, const Strip* strips, int n) {
     for (int i = 0; i < n; ++i) {
       const Strip& s = strips[i];
       const auto tile = [&](int64_t row) { return Tile{a, w, row, s.block, s.y + row * s.stride, s.stride, s.lanes}; };

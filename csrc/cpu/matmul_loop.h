@@ -7,7 +7,12 @@
 //   Rows                                      prepared activations of some rows
 //   static Rows allocate(w, rows)             in the scratch memory of the calling thread
 //   static void prepare(w, rows, r, values)   row r of them, from its floats
-//   static void multiply(w, rows, count, strips, n)   fills n <= kStrips strips of 16 outputs of all rows
+//   kStrips                                   strips of 16 outputs that it multiplies together, even
+//   Panels                                    what it makes of the weights of some strips before
+//   static Panels load(w, rows, strips, n)    of n <= kStrips strips
+//   kRowsAtOnce                               after so many rows the results should be used, while they are near
+//   static void multiply(w, rows, panels, first, count, strips, n)
+//                                             fills rows [first, first + count) of the strips
 #pragma once
 #include <algorithm>
 #include <memory>
@@ -28,14 +33,25 @@ inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 // on the weights first.
 inline int64_t rows_at_once(int64_t bytes_per_row) {
 #if REDLINE_ISA_amx
-  return std::clamp<int64_t>((int64_t{1} << 20) / bytes_per_row, 32, 512) / 32 * 32;
+  return std::clamp<int64_t>((int64_t{2} << 20) / bytes_per_row, 32, 1024) / 32 * 32;
 #else
   return std::clamp<int64_t>((int64_t{512} << 10) / bytes_per_row, 24, 528) / 24 * 24;
 #endif
 }
 
-// Strips of outputs per task: some tasks for each thread, so that a late one does not hold up the rest.
-inline int64_t strips_at_once(int64_t strips) { return std::max<int64_t>(1, strips / (8 * num_threads())); }
+// Tasks of adjacent strips: some for each thread, so that a late one does not hold up the rest. Each is cut into even
+// groups of at most kMost, and body(begin, end) called for them.
+template <typename F, int kMost, typename Body>
+void for_groups(int64_t strips, const Body& body) {
+  const int64_t task = std::max<int64_t>(1, strips / (F::kTasksPerThread * num_threads()));
+  parallel_for(strips, task, [&](int64_t begin, int64_t end) {
+    for (int64_t groups = ceil_div(end - begin, kMost); groups > 0; --groups) {
+      const int64_t n = ceil_div(end - begin, groups);
+      body(begin, begin + n);
+      begin += n;
+    }
+  });
+}
 
 // With few rows weights come straight from memory. The hardware's own prefetch stops at the end of a page,
 // so the next ones are asked for this far ahead; past the last weight that does nothing.
@@ -57,7 +73,8 @@ uint8_t* scratch(int64_t bytes) {
   }
   return reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(memory.get()) + 63) & ~uintptr_t{63});
 }
-constexpr int kRowsScratch = 0, kNormScratch = 1, kGateScratch = 2, kWholeScratch = 3, kFormatScratch = 4;
+constexpr int kRowsScratch = 0, kNormScratch = 1, kGateScratch = 2, kWholeScratch = 3, kFormatScratch = 4,
+              kSumsScratch = 5;
 
 // 16 outputs of all rows: row r goes to y + r * stride. Only `lanes` of them exist.
 struct Strip {
@@ -65,7 +82,17 @@ struct Strip {
   float* y;
   int64_t stride, lanes;
 };
-constexpr int kStrips = 2;  // multiplied together where a format gains from that
+
+// For formats that take weights as they are: two strips, and all rows while these are in the cache.
+struct NoPanels {
+  static constexpr int kStrips = 2, kTasksPerThread = 8;
+  static constexpr int64_t kRowsAtOnce = int64_t{1} << 40;
+  struct Panels {};
+  template <typename Matrix, typename Rows>
+  static Panels load(const Matrix&, const Rows&, const Strip*, int) {
+    return {};
+  }
+};
 
 template <typename F>
 typename F::Rows prepare_rows(const MatmulInput& in, int64_t first, int64_t count, const typename F::Matrix& w) {
@@ -85,57 +112,36 @@ typename F::Rows prepare_rows(const MatmulInput& in, int64_t first, int64_t coun
   return rows;
 }
 
-// bias and addend are those of the strip's first output; null: none.
-inline void finish_strip(const Strip& s, int64_t rows, const float* bias, const float* addend,
-                         int64_t addend_stride) {
+// What comes behind the sums of `outputs` outputs of some rows. bias and addend are those of the first; null: none.
+inline void finish_rows(float* y, int64_t stride, int64_t rows, int64_t outputs, const float* bias,
+                        const float* addend, int64_t addend_stride) {
   if (!bias && !addend) return;
   for (int64_t r = 0; r < rows; ++r)
-    for (int64_t i = 0; i < s.lanes; i += kLanes) {
-      const int64_t n = std::min<int64_t>(kLanes, s.lanes - i);
-      f32x8 value = load_upto(s.y + r * s.stride + i, n);
+    for (int64_t i = 0; i < outputs; i += kLanes) {
+      const int64_t n = std::min<int64_t>(kLanes, outputs - i);
+      f32x8 value = load_upto(y + r * stride + i, n);
       if (bias) value = value + load_upto(bias + i, n);
       if (addend) value = value + load_upto(addend + r * addend_stride + i, n);
-      store_upto(s.y + r * s.stride + i, n, value);
+      store_upto(y + r * stride + i, n, value);
     }
 }
 
+// The strips [begin, end), at most kStrips.
 template <typename F>
 void multiply_strips(const typename F::Matrix& w, const typename F::Rows& rows, int64_t first, int64_t count,
                      const MatmulOutput& out, int64_t begin, int64_t end) {
-  for (int64_t block = begin; block < end; block += kStrips) {
-    Strip strips[kStrips];
-    const int n = static_cast<int>(std::min<int64_t>(kStrips, end - block));
-    for (int i = 0; i < n; ++i) {
-      const int64_t output = (block + i) * kBlock;
-      strips[i] = {block + i, out.y + first * out.stride + output, out.stride, std::min(kBlock, w.outputs - output)};
-    }
-    F::multiply(w, rows, count, strips, n);
-    for (int i = 0; i < n; ++i) {
-      const int64_t output = (block + i) * kBlock;
-      finish_strip(strips[i], count, out.bias ? out.bias + output : nullptr,
-                   out.addend ? out.addend + first * out.addend_stride + output : nullptr, out.addend_stride);
-    }
+  Strip strips[F::kStrips];
+  const int n = static_cast<int>(end - begin);
+  const int64_t output = begin * kBlock, outputs = std::min(end * kBlock, w.outputs) - output;
+  float* y = out.y + first * out.stride + output;
+  for (int i = 0; i < n; ++i) strips[i] = {begin + i, y + i * kBlock, out.stride, std::min(kBlock, outputs - i * kBlock)};
+  const typename F::Panels panels = F::load(w, rows, strips, n);
+  for (int64_t row = 0; row < count; row += F::kRowsAtOnce) {
+    const int64_t some = std::min(F::kRowsAtOnce, count - row);
+    F::multiply(w, rows, panels, row, some, strips, n);
+    finish_rows(y + row * out.stride, out.stride, some, outputs, out.bias ? out.bias + output : nullptr,
+                out.addend ? out.addend + (first + row) * out.addend_stride + output : nullptr, out.addend_stride);
   }
-}
-
-// One strip of gates and the strip of what they gate.
-template <typename F>
-void multiply_gated(const typename F::Matrix& w, const typename F::Rows& rows, int64_t first, int64_t count,
-                    const MatmulOutput& out, int64_t block) {
-  const int64_t half = w.outputs / 2, output = block * kBlock;
-  float* gates = reinterpret_cast<float*>(scratch<kGateScratch>(2 * count * kBlock * sizeof(float)));
-  float* values = gates + count * kBlock;
-  const Strip strips[2] = {{block, gates, kBlock, kBlock}, {block + half / kBlock, values, kBlock, kBlock}};
-  F::multiply(w, rows, count, strips, 2);
-  if (out.bias)
-    for (int i = 0; i < 2; ++i) finish_strip(strips[i], count, out.bias + i * half + output, nullptr, 0);
-  with_gate(out.gate, [&](auto activation) {
-    for (int64_t r = 0; r < count; ++r)
-      for (int64_t i = 0; i < kBlock; i += kLanes) {
-        const int64_t at = r * kBlock + i;
-        store(out.y + (first + r) * out.stride + output + i, activation(load(gates + at)) * load(values + at));
-      }
-  });
 }
 
 inline void gate_rows(const float* both, int64_t rows, int64_t half, Gate gate, float* y, int64_t stride) {
@@ -149,6 +155,32 @@ inline void gate_rows(const float* both, int64_t rows, int64_t half, Gate gate, 
   });
 }
 
+// The strips [begin, end) of gates and those of what they gate, at most kStrips together.
+template <typename F>
+void multiply_gated(const typename F::Matrix& w, const typename F::Rows& rows, int64_t first, int64_t count,
+                    const MatmulOutput& out, int64_t begin, int64_t end) {
+  Strip strips[F::kStrips];
+  const int n = static_cast<int>(end - begin);
+  const int64_t half = w.outputs / 2, output = begin * kBlock, outputs = n * kBlock, stride = 2 * outputs;
+  const int64_t at_once = std::min(F::kRowsAtOnce, count);
+  float* both = reinterpret_cast<float*>(scratch<kGateScratch>(at_once * stride * sizeof(float)));
+  for (int i = 0; i < 2 * n; ++i) {
+    const int64_t block = i < n ? begin + i : half / kBlock + begin + i - n;
+    strips[i] = {block, both + i * kBlock, stride, kBlock};
+  }
+  const typename F::Panels panels = F::load(w, rows, strips, 2 * n);
+  for (int64_t row = 0; row < count; row += at_once) {
+    const int64_t some = std::min(at_once, count - row);
+    for (int i = 0; i < 2 * n; ++i) strips[i].y = both + i * kBlock - row * stride;
+    F::multiply(w, rows, panels, row, some, strips, 2 * n);
+    if (out.bias) {
+      finish_rows(both, stride, some, outputs, out.bias + output, nullptr, 0);
+      finish_rows(both + outputs, stride, some, outputs, out.bias + half + output, nullptr, 0);
+    }
+    gate_rows(both, some, outputs, out.gate, out.y + (first + row) * out.stride + output, out.stride);
+  }
+}
+
 // Gates that do not start on a strip of their own wait for all outputs.
 template <typename F>
 void multiply_then_gate(const typename F::Matrix& w, const typename F::Rows& rows, int64_t first, int64_t count,
@@ -156,7 +188,7 @@ void multiply_then_gate(const typename F::Matrix& w, const typename F::Rows& row
   float* both = reinterpret_cast<float*>(scratch<kWholeScratch>(count * w.outputs * sizeof(float)));
   const MatmulOutput whole = {both, w.outputs, out.bias, nullptr, 0, Gate::none};
   const int64_t strips = ceil_div(w.outputs, kBlock);
-  parallel_for(strips, strips_at_once(strips), [&](int64_t begin, int64_t end) {
+  for_groups<F, F::kStrips>(strips, [&](int64_t begin, int64_t end) {
     multiply_strips<F>(w, rows, 0, count, whole, begin, end);
   });
   gate_rows(both, count, w.outputs / 2, out.gate, out.y + first * out.stride, out.stride);
@@ -170,15 +202,15 @@ void matmul(const MatmulInput& in, const typename F::Matrix& w, const MatmulOutp
     const typename F::Rows rows = prepare_rows<F>(in, first, count, w);
     if (out.gate == Gate::none) {
       const int64_t strips = ceil_div(w.outputs, kBlock);
-      parallel_for(strips, strips_at_once(strips), [&](int64_t begin, int64_t end) {
+      for_groups<F, F::kStrips>(strips, [&](int64_t begin, int64_t end) {
         multiply_strips<F>(w, rows, first, count, out, begin, end);
       });
     } else if (w.outputs / 2 % kBlock) {
       multiply_then_gate<F>(w, rows, first, count, out);
     } else {
       const int64_t strips = w.outputs / 2 / kBlock;
-      parallel_for(strips, strips_at_once(strips), [&](int64_t begin, int64_t end) {
-        for (int64_t block = begin; block < end; ++block) multiply_gated<F>(w, rows, first, count, out, block);
+      for_groups<F, F::kStrips / 2>(strips, [&](int64_t begin, int64_t end) {
+        multiply_gated<F>(w, rows, first, count, out, begin, end);
       });
     }
   }

@@ -15,6 +15,9 @@ const Kernels& table() {
     k.rmsnorm = rmsnorm;
     k.matmul_float = matmul_float;
     k.matmul_int = matmul_int;
+#if REDLINE_ISA_amx
+    k.int_units = int_units;
+#endif
     k.embedding_float = embedding_float;
     k.embedding_int = embedding_int;
     k.pack_float = pack_float;

@@ -1,0 +1,140 @@
+// Weights of the integer formats in fixed point, the arithmetic of the AMX kernels:
+//   weight ~ unit * (s * (code - offset) + m),  s = round(scale / unit),  m = round(min / unit)
+// with one unit, a power of two, per output. What is in the brackets is an integer of kWeightPlanes bytes.
+//
+// Activations are 16-bit integers with one scale per row, so a row times an output is an integer of less than
+// 2^53, and any way to compute it gives the same one: products of whole weights on tiles for many rows, or
+// sums of codes scaled group by group for few. Where 8 bits per group of activations would be the largest error
+// (see activations.h), this one is far below that of the codes.
+#pragma once
+#include <immintrin.h>
+
+#include "cpu/amx.h"
+#include "cpu/int_quads.h"
+#include "cpu/matmul_loop.h"
+
+namespace redline {
+namespace REDLINE_ISA {
+namespace {
+
+// Bytes of a fixed-point weight: codes of many bits leave few to the scale.
+template <typename F>
+constexpr int kWeightPlanes = F::kCodeBits <= 5 ? 2 : 3;
+
+// The largest magnitude before rounding; the upper byte stays within a signed one after it.
+constexpr float most_fixed(int planes) { return planes == 2 ? 127.0f * 256 : 127.0f * 65536; }
+
+// The scales and mins of one block as integers.
+template <typename F>
+class FixedScales {
+ public:
+  FixedScales(const IntMatrix& w, int64_t block, int64_t scale_groups)
+      : unit_(_mm512_loadu_ps(w.units + block * kBlock)), inverse_(_mm512_div_ps(_mm512_set1_ps(1.0f), unit_)) {
+    const int64_t at = block * F::Scales::bytes(scale_groups);
+    scales_ = static_cast<const uint8_t*>(w.scales) + at;
+    mins_ = F::kMins ? static_cast<const uint8_t*>(w.mins) + at : nullptr;
+  }
+
+  __m512 unit() const { return unit_; }
+  __m512i scale(int64_t group) const { return fixed(load_scales_16(typename F::Scales(), scales_, group)); }
+  __m512i min(int64_t group) const { return fixed(load_scales_16(typename F::Scales(), mins_, group)); }
+
+ private:
+  __m512i fixed(__m512 values) const { return _mm512_cvtps_epi32(_mm512_mul_ps(values, inverse_)); }
+
+  __m512 unit_, inverse_;
+  const uint8_t *scales_, *mins_;
+};
+
+// Turns the cells of one block into the planes of its fixed-point weights, the highest first, as tiles of 16 quads of
+// 16 outputs: two cells side by side.
+constexpr int64_t kHalfTile = kTileBytes / 2;
+
+template <typename F>
+class WeightPlanes {
+ public:
+  static constexpr int kPlanes = kWeightPlanes<F>;
+
+  WeightPlanes(const IntMatrix& w, int64_t block, int64_t groups)
+      : quads_(w), scales_(w, block, groups * F::kParts), offset_(_mm512_set1_epi32(w.offset)),
+        cells_(w.codes + block * groups * kCellBytes<F::kBits>), groups_(groups) {}
+
+  __m512 unit() const { return scales_.unit(); }
+
+  // All cells, and zeros behind an odd number of them: plane p of cells 2t and 2t + 1 is at (t * kPlanes + p) *
+  // kTileBytes.
+  void build(uint8_t* to) const {
+    for (int64_t g = 0; g < groups_; ++g) build_cell(g, to + g / 2 * kPlanes * kTileBytes + g % 2 * kHalfTile);
+    if (groups_ % 2)
+      for (int p = 0; p < kPlanes; ++p)
+        std::memset(to + (groups_ / 2 * kPlanes + p) * kTileBytes + kHalfTile, 0, kHalfTile);
+  }
+
+ private:
+  void build_cell(int64_t group, uint8_t* to) const {
+    const uint8_t* cell = cells_ + group * kCellBytes<F::kBits>;
+    prefetch(cell, kCellBytes<F::kBits>);
+    constexpr int kPartQuads = kQuads / F::kParts;
+    for (int part = 0; part < F::kParts; ++part) {
+      const int64_t at = group * F::kParts + part;
+      const __m512i scale = scales_.scale(at);
+      __m512i shift = F::kMins ? scales_.min(at) : _mm512_setzero_si512();
+      if constexpr (F::kCorrected) shift = _mm512_sub_epi32(shift, _mm512_mullo_epi32(scale, offset_));
+#pragma GCC unroll 8
+      for (int quad = part * kPartQuads; quad < (part + 1) * kPartQuads; ++quad) {
+        if constexpr (kPlanes == 2)
+          build_words(quads_(cell, quad), both_halves(scale), both_halves(shift), to + 64 * quad);
+        else
+          build_longs(quads_(cell, quad), scale, shift, to + 64 * quad);
+      }
+    }
+  }
+
+  static __m512i both_halves(__m512i v) {
+    const __m512i low = _mm512_and_si512(v, _mm512_set1_epi32(0xffff));
+    return _mm512_or_si512(low, _mm512_slli_epi32(v, 16));
+  }
+
+  // Weights of 16 bits, two of a lane's four at a time. With half a unit of the upper byte added, that byte is
+  // rounded, and the lower one, which is then signed, has its top bit turned.
+  static void build_words(__m512i codes, __m512i scale, __m512i shift, uint8_t* to) {
+    const __m512i low_bytes = _mm512_set1_epi16(0xff), half = _mm512_set1_epi16(0x80);
+    const __m512i rounded = _mm512_add_epi16(shift, half);
+    const auto weights = [&](__m512i c) { return _mm512_add_epi16(_mm512_mullo_epi16(c, scale), rounded); };
+    const __m512i even = weights(_mm512_and_si512(codes, low_bytes)), odd = weights(_mm512_srli_epi16(codes, 8));
+    constexpr int kSelect = 0xca;  // a ? b : c
+    const __m512i high = _mm512_ternarylogic_epi32(low_bytes, _mm512_srli_epi16(even, 8), odd, kSelect);
+    const __m512i low = _mm512_ternarylogic_epi32(low_bytes, even, _mm512_slli_epi16(odd, 8), kSelect);
+    _mm512_store_si512(to, high);
+    _mm512_store_si512(to + kTileBytes, _mm512_xor_si512(low, _mm512_set1_epi8(static_cast<char>(0x80))));
+  }
+
+  // Weights of 24 bits, one of a lane's four at a time.
+  static void build_longs(__m512i codes, __m512i scale, __m512i shift, uint8_t* to) {
+    const __m512i byte = _mm512_set1_epi32(0xff), turned = _mm512_set1_epi32(0x8080);
+    const __m512i rounded = _mm512_add_epi32(shift, turned);
+    __m512i planes[3] = {};
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      const __m512i code = _mm512_and_si512(_mm512_srli_epi32(codes, 8 * i), byte);
+      const __m512i weight = _mm512_xor_si512(_mm512_add_epi32(_mm512_mullo_epi32(code, scale), rounded), turned);
+#pragma GCC unroll 3
+      for (int p = 0; p < 3; ++p) {
+        const __m512i its_byte = _mm512_and_si512(_mm512_srli_epi32(weight, 16 - 8 * p), byte);
+        planes[p] = _mm512_or_si512(planes[p], _mm512_slli_epi32(its_byte, 8 * i));
+      }
+    }
+#pragma GCC unroll 3
+    for (int p = 0; p < 3; ++p) _mm512_store_si512(to + p * kTileBytes, planes[p]);
+  }
+
+  const Quads<F> quads_;
+  const FixedScales<F> scales_;
+  const __m512i offset_;
+  const uint8_t* cells_;
+  int64_t groups_;
+};
+
+}  // namespace
+}  // namespace REDLINE_ISA
+}  // namespace redline
