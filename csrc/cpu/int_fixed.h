@@ -59,15 +59,11 @@ class WeightPlanes {
       : quads_(w), scales_(w, block, groups * F::kParts), offset_(_mm512_set1_epi32(w.offset)),
         cells_(w.codes + block * groups * kCellBytes<F::kBits>), groups_(groups) {}
 
-  __m512 unit() const { return scales_.unit(); }
-
-  // All cells, and zeros behind an odd number of them: plane p of cells 2t and 2t + 1 is at (t * kPlanes + p) *
-  // kTileBytes.
-  void build(uint8_t* to) const {
-    for (int64_t g = 0; g < groups_; ++g) build_cell(g, to + g / 2 * kPlanes * kTileBytes + g % 2 * kHalfTile);
-    if (groups_ % 2)
-      for (int p = 0; p < kPlanes; ++p)
-        std::memset(to + (groups_ / 2 * kPlanes + p) * kTileBytes + kHalfTile, 0, kHalfTile);
+  // The planes of cells 2t and 2t + 1, one tile behind the other; zeros for a cell that does not exist.
+  void build(int64_t t, uint8_t* to) const {
+    build_cell(2 * t, to);
+    if (2 * t + 1 < groups_) return build_cell(2 * t + 1, to + kHalfTile);
+    for (int p = 0; p < kPlanes; ++p) std::memset(to + p * kTileBytes + kHalfTile, 0, kHalfTile);
   }
 
  private:

@@ -60,8 +60,10 @@ class Store {
   explicit Store(const KvStoreArgs& a) : a_(a), rows_(kRun * a.head_dim) {}
 
   void tokens(int64_t begin, int64_t end) {
+    fetch(begin);
     for (int64_t t = begin; t < end;) {
       const int64_t count = run(t, end);
+      if (t + count < end) fetch(t + count);
       if (a_.slots[t] >= 0)
         for (int64_t h = 0; h < a_.num_heads; ++h) {
           put_keys(t, count, h);
@@ -73,6 +75,20 @@ class Store {
 
  private:
   static constexpr int64_t kScaleBytes = sizeof(T) == 1 ? sizeof(float) : 0;
+
+  // Ask for the lines that a token's keys and values go to: one dimension of its keys after the other, they would be
+  // waited for one by one.
+  void fetch(int64_t t) const {
+    if (a_.slots[t] < 0) return;
+    constexpr int64_t kLine = 64 / sizeof(T);
+    const int64_t offset = a_.slots[t] % a_.block_size, key_step = a_.block_size < kLine ? kLine : a_.block_size;
+    for (int64_t h = 0; h < a_.num_heads; ++h) {
+      const T* keys = static_cast<const T*>(a_.k_cache) + block(t, h) + offset;
+      const T* values = static_cast<const T*>(a_.v_cache) + block(t, h) + offset * a_.head_dim;
+      for (int64_t i = 0; i < a_.block_size * a_.head_dim; i += key_step) __builtin_prefetch(keys + i, 1);
+      for (int64_t i = 0; i < a_.head_dim; i += kLine) __builtin_prefetch(values + i, 1);
+    }
+  }
 
   // How many tokens from t on go side by side into one block.
   int64_t run(int64_t t, int64_t end) const {
@@ -110,10 +126,13 @@ class Store {
   std::vector<T> rows_;
 };
 
+// Scattered stores are worth a thread sooner than arithmetic is.
+constexpr int64_t kStoreCost = 8;
+
 }  // namespace
 
 void kv_store(const KvStoreArgs& a) {
-  parallel_for(a.num_tokens, rows_per_thread(2 * a.num_heads * a.head_dim), [&](int64_t begin, int64_t end) {
+  parallel_for(a.num_tokens, rows_per_thread(kStoreCost * 2 * a.num_heads * a.head_dim), [&](int64_t begin, int64_t end) {
     if (a.cache == CacheType::f16) Store<uint16_t>(a).tokens(begin, end);
     else if (a.cache == CacheType::int8) Store<int8_t>(a).tokens(begin, end);
     else Store<float>(a).tokens(begin, end);

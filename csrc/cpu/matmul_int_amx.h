@@ -18,6 +18,7 @@ namespace REDLINE_ISA {
 namespace {
 
 constexpr int64_t kMostInputs = 65536;
+constexpr int64_t kManyRows = 64;
 constexpr int64_t kLastFew = 2;  // rows for which making planes of weights does not pay
 
 // Sums are in tiles 0 to 3, activations in 4 and 5, weights in 6 and 7.
@@ -114,35 +115,55 @@ inline void write_rows(Leaving& l, int64_t rows) {
 // Inputs are taken in parts of which 16 rows fit half the first-level cache: so many tiles of 64.
 constexpr int64_t kMostTiles = 12;
 
-// Rows [first, first + count), all in one tile, times n strips, with planes of weights one behind the other.
-template <int kPlanes>
-void multiply_planes(const IntMatrix& w, const FixedRows& rows, const uint8_t* planes, int64_t first, int64_t count,
-                     const Strip* strips, int n) {
-  const Tiles shape(kShapes[count]);
+// Rows [first, first + count), all in one tile, times n strips, with planes of weights one behind the other. The first
+// rows make these, a tile ahead of what they multiply: that takes vectors while the tiles are at work. Returns what
+// is left to write.
+template <typename F, bool kBuilding>
+Leaving multiply_planes(const IntMatrix& w, const FixedRows& rows, uint8_t* planes, int64_t first, int64_t count,
+                        const Strip* strips, int n, Leaving leaving) {
+  constexpr int kPlanes = kWeightPlanes<F>;
+  constexpr int64_t kStep = kPlanes * kTileBytes;
   int32_t* sums = reinterpret_cast<int32_t*>(scratch<kSumsScratch>(n * 4 * kTileBytes));
-  Leaving leaving{};
   int64_t from = 0;
   for (int64_t parts = ceil_div(rows.tiles, kMostTiles); parts > 0; --parts) {
     const int64_t tiles = ceil_div(rows.tiles - from, parts), written_at_once = ceil_div(kTileRows, tiles);
     for (int i = 0; i < n; ++i) {
+      const Strip& s = strips[i];
+      const WeightPlanes<F> weights(w, s.block, rows.scale_groups / F::kParts);
       const uint8_t* x = rows.row(first) + from * 2 * kTileBytes;
-      const uint8_t* panel = planes + (i * rows.tiles + from) * kPlanes * kTileBytes;
+      uint8_t* panel = planes + (i * rows.tiles + from) * kStep;
       int32_t* its_sums = sums + i * kTileBytes;
       from == 0 ? clear_sums() : load_sums<kPlanes>(its_sums);
-      for (int64_t t = 0; t < tiles; ++t, x += 2 * kTileBytes, panel += kPlanes * kTileBytes) {
+      if (kBuilding) weights.build(from, panel);
+      for (int64_t t = 0; t < tiles; ++t, x += 2 * kTileBytes, panel += kStep) {
+        if (kBuilding && t + 1 < tiles) weights.build(from + t + 1, panel + kStep);
+        finish_stores();
         multiply_tiles<kPlanes>(x, panel);
         write_rows<kPlanes>(leaving, written_at_once);
       }
       store_sums<kPlanes>(its_sums);
-      if (parts == 1) {
-        const Strip& s = strips[i];
+      if (parts == 1)
         leaving = {its_sums, rows.scales + first, s.y + first * s.stride, s.stride, count,
                    _mm512_loadu_ps(w.units + s.block * kBlock), static_cast<__mmask16>((1u << s.lanes) - 1)};
-      }
     }
     from += tiles;
   }
-  write_rows<kPlanes>(leaving, kTileRows);
+  return leaving;
+}
+
+// The same for any rows from a tile on.
+template <typename F>
+void multiply_row_tiles(const IntMatrix& w, const FixedRows& rows, uint8_t* planes, int64_t first, int64_t end,
+                        const Strip* strips, int n) {
+  Leaving leaving{};
+  while (first < end) {
+    const int64_t count = std::min(kTileRows, end - first);
+    const Tiles shape(kShapes[count]);
+    for (; first + count <= end; first += count)
+      leaving = first == 0 ? multiply_planes<F, true>(w, rows, planes, first, count, strips, n, leaving)
+                           : multiply_planes<F, false>(w, rows, planes, first, count, strips, n, leaving);
+  }
+  write_rows<kWeightPlanes<F>>(leaving, kTileRows);
 }
 
 // The format F of a matrix as matmul_loop.h wants it.
@@ -150,7 +171,6 @@ template <typename F>
 struct FixedMatmul {
   using Matrix = IntMatrix;
   using Rows = FixedRows;
-  static constexpr int kPlanes = kWeightPlanes<F>;
 
   static int64_t tiles(const IntMatrix& w) { return ceil_div(w.inputs, 64); }
   static int64_t scale_groups(const IntMatrix& w) { return ceil_div(w.inputs, kGroup) * F::kParts; }
@@ -172,22 +192,18 @@ struct FixedMatmul {
   }
 
   static constexpr int kStrips = 8, kTasksPerThread = 3;
-  static constexpr int64_t kRowsAtOnce = kTileRows;
-  using Panels = const uint8_t*;  // planes of each strip; null where few rows take the codes
+  static constexpr int64_t kRowsAtOnce = 2 * kTileRows;
+  // Many rows are read again for each few strips; with few, planes should still be in the first-level cache.
+  static int64_t strips_together(int64_t rows) { return rows > kManyRows ? kStrips : 4; }
+  using Panels = uint8_t*;  // a place for the planes of each strip; null where few rows take the codes
 
-  static Panels load(const IntMatrix& w, const Rows& rows, const Strip* strips, int n) {
-    if (rows.sums) return nullptr;
-    const int64_t bytes = rows.tiles * kPlanes * kTileBytes;
-    uint8_t* planes = scratch<kFormatScratch>(n * bytes);
-    for (int i = 0; i < n; ++i)
-      WeightPlanes<F>(w, strips[i].block, rows.scale_groups / F::kParts).build(planes + i * bytes);
-    finish_stores();
-    return planes;
+  static Panels load(const IntMatrix&, const Rows& rows, const Strip*, int n) {
+    return rows.sums ? nullptr : scratch<kFormatScratch>(n * rows.tiles * kWeightPlanes<F> * kTileBytes);
   }
 
   static void multiply(const IntMatrix& w, const Rows& rows, Panels planes, int64_t first, int64_t count,
                        const Strip* strips, int n) {
-    if (planes) return multiply_planes<kPlanes>(w, rows, planes, first, count, strips, n);
+    if (planes) return multiply_row_tiles<F>(w, rows, planes, first, first + count, strips, n);
     for (int i = 0; i < n; ++i)
       for (int64_t row = first; row < first + count; row += kLastFew)
         first + count - row == 1 ? multiply_few<F, 1>(w, rows, row, strips[i])

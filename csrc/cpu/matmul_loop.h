@@ -7,7 +7,8 @@
 //   Rows                                      prepared activations of some rows
 //   static Rows allocate(w, rows)             in the scratch memory of the calling thread
 //   static void prepare(w, rows, r, values)   row r of them, from its floats
-//   kStrips                                   strips of 16 outputs that it multiplies together, even
+//   kStrips                                   strips of 16 outputs that it multiplies together at most, even
+//   static int64_t strips_together(rows)      for so many rows, even
 //   Panels                                    what it makes of the weights of some strips before
 //   static Panels load(w, rows, strips, n)    of n <= kStrips strips
 //   kRowsAtOnce                               after so many rows the results should be used, while they are near
@@ -40,12 +41,12 @@ inline int64_t rows_at_once(int64_t bytes_per_row) {
 }
 
 // Tasks of adjacent strips: some for each thread, so that a late one does not hold up the rest. Each is cut into even
-// groups of at most kMost, and body(begin, end) called for them.
-template <typename F, int kMost, typename Body>
-void for_groups(int64_t strips, const Body& body) {
+// groups of at most `most`, and body(begin, end) called for them.
+template <typename F, typename Body>
+void for_groups(int64_t strips, int64_t most, const Body& body) {
   const int64_t task = std::max<int64_t>(1, strips / (F::kTasksPerThread * num_threads()));
   parallel_for(strips, task, [&](int64_t begin, int64_t end) {
-    for (int64_t groups = ceil_div(end - begin, kMost); groups > 0; --groups) {
+    for (int64_t groups = ceil_div(end - begin, most); groups > 0; --groups) {
       const int64_t n = ceil_div(end - begin, groups);
       body(begin, begin + n);
       begin += n;
@@ -87,6 +88,7 @@ struct Strip {
 struct NoPanels {
   static constexpr int kStrips = 2, kTasksPerThread = 8;
   static constexpr int64_t kRowsAtOnce = int64_t{1} << 40;
+  static int64_t strips_together(int64_t) { return kStrips; }
   struct Panels {};
   template <typename Matrix, typename Rows>
   static Panels load(const Matrix&, const Rows&, const Strip*, int) {
@@ -188,7 +190,7 @@ void multiply_then_gate(const typename F::Matrix& w, const typename F::Rows& row
   float* both = reinterpret_cast<float*>(scratch<kWholeScratch>(count * w.outputs * sizeof(float)));
   const MatmulOutput whole = {both, w.outputs, out.bias, nullptr, 0, Gate::none};
   const int64_t strips = ceil_div(w.outputs, kBlock);
-  for_groups<F, F::kStrips>(strips, [&](int64_t begin, int64_t end) {
+  for_groups<F>(strips, F::strips_together(count), [&](int64_t begin, int64_t end) {
     multiply_strips<F>(w, rows, 0, count, whole, begin, end);
   });
   gate_rows(both, count, w.outputs / 2, out.gate, out.y + first * out.stride, out.stride);
@@ -202,14 +204,14 @@ void matmul(const MatmulInput& in, const typename F::Matrix& w, const MatmulOutp
     const typename F::Rows rows = prepare_rows<F>(in, first, count, w);
     if (out.gate == Gate::none) {
       const int64_t strips = ceil_div(w.outputs, kBlock);
-      for_groups<F, F::kStrips>(strips, [&](int64_t begin, int64_t end) {
+      for_groups<F>(strips, F::strips_together(count), [&](int64_t begin, int64_t end) {
         multiply_strips<F>(w, rows, first, count, out, begin, end);
       });
     } else if (w.outputs / 2 % kBlock) {
       multiply_then_gate<F>(w, rows, first, count, out);
     } else {
       const int64_t strips = w.outputs / 2 / kBlock;
-      for_groups<F, F::kStrips / 2>(strips, [&](int64_t begin, int64_t end) {
+      for_groups<F>(strips, F::strips_together(count) / 2, [&](int64_t begin, int64_t end) {
         multiply_gated<F>(w, rows, first, count, out, begin, end);
       });
     }
