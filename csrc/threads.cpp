@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <stdexcept>
 #include <thread>
 #include <vector>
 
@@ -143,6 +144,7 @@ Shared& shared() {
 }  // namespace
 
 void set_num_threads(int count) {
+  if (count < 1) throw std::invalid_argument("the number of threads must be at least 1");
   Shared& s = shared();
   std::lock_guard<std::mutex> turn(s.turn);
   if (count == s.threads.load()) return;

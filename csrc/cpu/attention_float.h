@@ -103,17 +103,19 @@ class FloatProducts {
  public:
   using Element = T;
   using Scratch = FloatScratch;
-    static constexpr int64_t kRowBlock = 48;  // rows that go through a tile together
+  static constexpr int64_t kRowBlock = 48;  // rows that go through a tile together
   static constexpr int64_t kStep = kWide;   // keys that are skipped or computed together
   static constexpr int64_t kItemRows = 192;  // rows that share the copy of a tile
 
   FloatProducts(int64_t rows, int64_t tokens, int64_t dim, FloatScratch& scratch)
-      : dim_(dim), padded_(round_up(dim, kWide)), in_place_(tokens == 1 && dim % kWide == 0),
+      : dim_(dim), padded_(round_up(dim, kWide)), in_place_(reads_in_place(tokens, dim)),
         queries_(scratch.queries.need(rows * dim)) {
     if (in_place_) return;
     keys_ = scratch.keys.need(dim * kTile);
     values_ = scratch.values.need(round_up(padded_, kColumns * kWide) * kTile);
   }
+
+  static bool reads_in_place(int64_t tokens, int64_t dim) { return tokens == 1 && dim % kWide == 0; }
 
   void set_query(int64_t row, const float* q, float scale) {
     for (int64_t d = 0; d < dim_; ++d) queries_[row * dim_ + d] = q[d] * scale;

@@ -6,9 +6,6 @@
 #include "attention_vector.h"
 #include "kernels.h"
 
-#ifndef REDLINE_HINT
-#define REDLINE_HINT 2
-#endif
 namespace redline {
 namespace REDLINE_ISA {
 namespace {
@@ -81,8 +78,17 @@ struct Tile {
 template <typename T>
 inline void fetch(const T* p, int64_t offset) {
   // Where there is no next tile, p may be null: no pointer arithmetic.
-  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(p) + offset * sizeof(T)), 0,
-                     REDLINE_HINT);
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(p) + offset * sizeof(T)), 0, 2);
+}
+
+// The same for the keys and values [keys.begin, keys.end) of a tile.
+template <typename T>
+void fetch_tile(const Tile<T>& tile, Range keys, int64_t dim) {
+  constexpr int64_t kLine = 64 / sizeof(T);
+  for (int64_t strip = keys.begin / kWide; strip * kWide < keys.end; ++strip)
+    for (int64_t d = 0; d < dim; d += max(1, kLine / tile.key_stride)) fetch(tile.keys[strip], d * tile.key_stride);
+  for (int64_t j = keys.begin; j < keys.end; ++j)
+    for (int64_t d = 0; d < dim; d += kLine) fetch(tile.values[j], d);
 }
 
 template <typename T>
@@ -101,6 +107,8 @@ class CachedHead {
     if (!in_strips_) gathered_ = reinterpret_cast<T*>(gathered.need(kTile * dim_ * sizeof(T) / sizeof(float)));
     current_.first = next_.first = -1;
   }
+
+  bool in_strips() const { return in_strips_; }
 
   // The keys [keys.begin, keys.end) of the tile that begins at position `first`.
   const Tile<T>& find(int64_t first, Range keys) {
@@ -160,7 +168,7 @@ class CachedHead {
   const int64_t heads_, head_, block_size_, dim_;
   const bool in_strips_;
   T* gathered_ = nullptr;
-  Tile<T> current_{}, next_{};
+  Tile<T> current_, next_;
 };
 
 }  // namespace

@@ -9,8 +9,10 @@ from redline.ops.registry import why_not
 def set_num_threads(count: int) -> None:
     """Use `count` threads, the calling one included, from the next op on. Waits for one that is running.
 
-    Raises ConfigError when the system has not so many.
+    Raises ConfigError when it is less than 1, or the system has not so many.
     """
+    if count < 1:
+        raise ConfigError(f"threads is {count}; it must be at least 1")
     if why_not("cpu") is None:
         from redline import _kernels
 
