@@ -93,14 +93,8 @@ void run(const AttentionArgs& a) {
     thread_local typename W::Scratch memory;
     return memory;
   };
-  const int64_t count = static_cast<int64_t>(items.size());
-  const int64_t grain = serial ? count : max(1, count / (4 * kItemsPerThread * num_threads()));
-  parallel_for(count, grain, [&](int64_t begin, int64_t end) {
-    W(a, items[begin], scratch()).fetch_first();
-    for (int64_t i = begin; i < end; ++i) {
-      if (i + 1 < end) W(a, items[i + 1], scratch()).fetch_first();
-      W(a, items[i], scratch()).run(states);
-    }
+  parallel_for(items.size(), serial ? items.size() : 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) W(a, items[i], scratch()).run(states);
   });
   parallel_for(joins.size(), 16, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) W(a, joins[i], scratch()).finish(states);

@@ -24,8 +24,8 @@ struct KeyColumns {
   int64_t stride;
   f32x16 at(int64_t i, int64_t v) const { return load16(strips[v] + i * stride); }
   void ahead(int64_t i, int64_t v, int64_t end) const {
-    constexpr int64_t kLine = 64 / sizeof(T);
-    if (i * stride % kLine < stride)
+    constexpr uint64_t kLine = 64 / sizeof(T);
+    if (static_cast<uint64_t>(i * stride) % kLine < static_cast<uint64_t>(stride))
       for (; v < end; ++v) fetch(next[v], i * stride);
   }
 };
@@ -108,14 +108,12 @@ class FloatProducts {
   static constexpr int64_t kItemRows = 192;  // rows that share the copy of a tile
 
   FloatProducts(int64_t rows, int64_t tokens, int64_t dim, FloatScratch& scratch)
-      : dim_(dim), padded_(round_up(dim, kWide)), in_place_(reads_in_place(tokens, dim)),
+      : dim_(dim), padded_(round_up(dim, kWide)), in_place_(tokens == 1 && dim % kWide == 0),
         queries_(scratch.queries.need(rows * dim)) {
     if (in_place_) return;
     keys_ = scratch.keys.need(dim * kTile);
     values_ = scratch.values.need(round_up(padded_, kColumns * kWide) * kTile);
   }
-
-  static bool reads_in_place(int64_t tokens, int64_t dim) { return tokens == 1 && dim % kWide == 0; }
 
   void set_query(int64_t row, const float* q, float scale) {
     for (int64_t d = 0; d < dim_; ++d) queries_[row * dim_ + d] = q[d] * scale;

@@ -81,16 +81,6 @@ inline void fetch(const T* p, int64_t offset) {
   __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(p) + offset * sizeof(T)), 0, 2);
 }
 
-// The same for the keys and values [keys.begin, keys.end) of a tile.
-template <typename T>
-void fetch_tile(const Tile<T>& tile, Range keys, int64_t dim) {
-  constexpr int64_t kLine = 64 / sizeof(T);
-  for (int64_t strip = keys.begin / kWide; strip * kWide < keys.end; ++strip)
-    for (int64_t d = 0; d < dim; d += max(1, kLine / tile.key_stride)) fetch(tile.keys[strip], d * tile.key_stride);
-  for (int64_t j = keys.begin; j < keys.end; ++j)
-    for (int64_t d = 0; d < dim; d += kLine) fetch(tile.values[j], d);
-}
-
 template <typename T>
 constexpr bool kHasScales = sizeof(T) == 1;
 
@@ -105,23 +95,21 @@ class CachedHead {
         blocks_(a.block_tables + item.sequence * a.max_blocks), heads_(a.num_kv_heads), head_(item.kv_head),
         block_size_(a.block_size), dim_(a.head_dim), in_strips_(block_size_ % kWide == 0) {
     if (!in_strips_) gathered_ = reinterpret_cast<T*>(gathered.need(kTile * dim_ * sizeof(T) / sizeof(float)));
-    current_.first = next_.first = -1;
+    current_->first = next_->first = -1;
   }
-
-  bool in_strips() const { return in_strips_; }
 
   // The keys [keys.begin, keys.end) of the tile that begins at position `first`.
   const Tile<T>& find(int64_t first, Range keys) {
-    if (next_.first == first) std::swap(current_, next_);
-    else locate(first, keys, current_);
-    return current_;
+    if (next_->first == first) std::swap(current_, next_);
+    else locate(first, keys, *current_);
+    return *current_;
   }
 
   // A tile that will be asked for next, to fetch its memory ahead; the current one where that is not worth it.
   const Tile<T>& find_next(int64_t first, Range keys) {
-    if (!in_strips_ || keys.begin >= keys.end) return current_;
-    locate(first, keys, next_);
-    return next_;
+    if (!in_strips_ || keys.begin >= keys.end) return *current_;
+    locate(first, keys, *next_);
+    return *next_;
   }
 
  private:
@@ -168,7 +156,8 @@ class CachedHead {
   const int64_t heads_, head_, block_size_, dim_;
   const bool in_strips_;
   T* gathered_ = nullptr;
-  Tile<T> current_, next_;
+  Tile<T> tiles_[2];
+  Tile<T> *current_ = tiles_, *next_ = tiles_ + 1;
 };
 
 }  // namespace

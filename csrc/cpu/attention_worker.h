@@ -41,17 +41,6 @@ class Worker {
     return State::floats(round_up(rows, Products::kRowBlock), padded);
   }
 
-  // Ask for the keys and values that run() will want first, where it reads them in place.
-  void fetch_first() {
-    if (!Products::reads_in_place(item_.num_tokens, dim_)) return;
-    const Range keys = item_.visible(0, a_.window, item_.first_split * kSplit, item_.end_split * kSplit);
-    if (keys.begin >= keys.end) return;
-    const int64_t first = keys.begin / kTile * kTile;
-    const Range some = {keys.begin - first, min(keys.end - first, kTile)};
-    CachedHead<T> cache(a_, item_, s_.gathered);
-    if (cache.in_strips()) fetch_tile(cache.find_next(first, some), some, dim_);
-  }
-
   void run(float* partials) {
     Products products(rows_, item_.num_tokens, dim_, s_.products);
     CachedHead<T> cache(a_, item_, s_.gathered);

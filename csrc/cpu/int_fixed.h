@@ -23,6 +23,8 @@ constexpr int kWeightPlanes = F::kCodeBits <= 5 ? 2 : 3;
 
 // The largest magnitude before rounding; the upper byte stays within a signed one after it.
 constexpr float most_fixed(int planes) { return planes == 2 ? 127.0f * 256 : 127.0f * 65536; }
+// Weights of three bytes without mins are products of two numbers of 16 bits: this is the largest scale there.
+constexpr float kMostScale = 32767.0f;
 
 // The scales and mins of one block as integers.
 template <typename F>
@@ -57,6 +59,7 @@ class WeightPlanes {
 
   WeightPlanes(const IntMatrix& w, int64_t block, int64_t groups)
       : quads_(w), scales_(w, block, groups * F::kParts), offset_(_mm512_set1_epi32(w.offset)),
+        offset_bytes_(_mm512_set1_epi8(static_cast<char>(w.offset))),
         cells_(w.codes + block * groups * kCellBytes<F::kBits>), groups_(groups) {}
 
   // The planes of cells 2t and 2t + 1, one tile behind the other; zeros for a cell that does not exist.
@@ -80,6 +83,8 @@ class WeightPlanes {
       for (int quad = part * kPartQuads; quad < (part + 1) * kPartQuads; ++quad) {
         if constexpr (kPlanes == 2)
           build_words(quads_(cell, quad), both_halves(scale), both_halves(shift), to + 64 * quad);
+        else if constexpr (!F::kMins)
+          build_products(_mm512_sub_epi8(quads_(cell, quad), offset_bytes_), both_halves(scale), to + 64 * quad);
         else
           build_longs(quads_(cell, quad), scale, shift, to + 64 * quad);
       }
@@ -105,6 +110,27 @@ class WeightPlanes {
     _mm512_store_si512(to + kTileBytes, _mm512_xor_si512(low, _mm512_set1_epi8(static_cast<char>(0x80))));
   }
 
+  // Products of 24 bits, of signed codes and scales, two of a lane's four at a time: lower and upper words. Adding half
+  // of what the byte above counts to each byte may carry into the upper word.
+  static void build_products(__m512i codes, __m512i scale, uint8_t* to) {
+    const __m512i low_bytes = _mm512_set1_epi16(0xff), turned = _mm512_set1_epi16(static_cast<short>(0x8080));
+    __m512i lower[2], upper[2];
+    const __m512i halves[2] = {_mm512_srai_epi16(_mm512_slli_epi16(codes, 8), 8), _mm512_srai_epi16(codes, 8)};
+    for (int i = 0; i < 2; ++i) {
+      lower[i] = _mm512_add_epi16(_mm512_mullo_epi16(halves[i], scale), turned);
+      const __mmask32 carries = _mm512_cmplt_epu16_mask(lower[i], turned);
+      const __m512i high = _mm512_mulhi_epi16(halves[i], scale);
+      upper[i] = _mm512_mask_sub_epi16(high, carries, high, _mm512_set1_epi16(-1));
+    }
+    constexpr int kSelect = 0xca;  // a ? b : c
+    const __m512i low = _mm512_ternarylogic_epi32(low_bytes, lower[0], _mm512_slli_epi16(lower[1], 8), kSelect);
+    const __m512i middle = _mm512_ternarylogic_epi32(low_bytes, _mm512_srli_epi16(lower[0], 8), lower[1], kSelect);
+    const __m512i high = _mm512_ternarylogic_epi32(low_bytes, upper[0], _mm512_slli_epi16(upper[1], 8), kSelect);
+    _mm512_store_si512(to, high);
+    _mm512_store_si512(to + kTileBytes, _mm512_xor_si512(middle, turned));
+    _mm512_store_si512(to + 2 * kTileBytes, _mm512_xor_si512(low, turned));
+  }
+
   // Weights of 24 bits, one of a lane's four at a time.
   static void build_longs(__m512i codes, __m512i scale, __m512i shift, uint8_t* to) {
     const __m512i byte = _mm512_set1_epi32(0xff), turned = _mm512_set1_epi32(0x8080);
@@ -126,7 +152,7 @@ class WeightPlanes {
 
   const Quads<F> quads_;
   const FixedScales<F> scales_;
-  const __m512i offset_;
+  const __m512i offset_, offset_bytes_;
   const uint8_t* cells_;
   int64_t groups_;
 };

@@ -26,13 +26,15 @@ struct Codes {
   }
 };
 
-// The largest magnitude that any code gives; as an integer, so that NaN is above all.
+// Magnitudes are integers, so that NaN is above all.
+__m512i magnitude(__m512 value) {
+  return _mm512_and_si512(_mm512_castps_si512(value), _mm512_set1_epi32(0x7fffffff));
+}
+
+// The largest magnitude that any code gives.
 __m512i largest_weight(__m512 scale, __m512 min, const Codes& codes) {
-  const auto magnitude = [&](float code) {
-    const __m512 weight = _mm512_fmadd_ps(scale, _mm512_set1_ps(code), min);
-    return _mm512_and_si512(_mm512_castps_si512(weight), _mm512_set1_epi32(0x7fffffff));
-  };
-  return _mm512_max_epi32(magnitude(codes.least), magnitude(codes.greatest));
+  return _mm512_max_epi32(magnitude(_mm512_fmadd_ps(scale, _mm512_set1_ps(codes.least), min)),
+                          magnitude(_mm512_fmadd_ps(scale, _mm512_set1_ps(codes.greatest), min)));
 }
 
 // The smallest power of two with which `most` does not exceed the limit; NaN where it is not finite.
@@ -44,17 +46,21 @@ float unit_for(float most, float limit) {
 }
 
 template <typename Scales>
-void find_units(const IntMatrix& w, Scales s, float limit, float* units) {
+void find_units(const IntMatrix& w, Scales s, float* units) {
   const int64_t groups = ceil_div(w.inputs, kGroup) * kGroup / w.group, bytes = s.bytes(groups);
   const Codes codes(w);
+  const int planes = w.bits <= 5 && !w.codebook ? 2 : 3;
+  const bool products = planes == 3 && !w.mins;
+  const float limit = products ? kMostScale : most_fixed(planes);
   parallel_for(ceil_div(w.outputs, kBlock), 64, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block) {
       const uint8_t* scales = static_cast<const uint8_t*>(w.scales) + block * bytes;
       const uint8_t* mins = w.mins ? static_cast<const uint8_t*>(w.mins) + block * bytes : nullptr;
       __m512i most = _mm512_setzero_si512();
       for (int64_t g = 0; g < groups; ++g) {
+        const __m512 scale = load_scales_16(s, scales, g);
         const __m512 min = mins ? load_scales_16(s, mins, g) : _mm512_setzero_ps();
-        most = _mm512_max_epi32(most, largest_weight(load_scales_16(s, scales, g), min, codes));
+        most = _mm512_max_epi32(most, products ? magnitude(scale) : largest_weight(scale, min, codes));
       }
       alignas(64) float each[kBlock];
       _mm512_store_ps(each, _mm512_castsi512_ps(most));
@@ -66,14 +72,13 @@ void find_units(const IntMatrix& w, Scales s, float limit, float* units) {
 }  // namespace
 
 void int_units(const IntMatrix& w, float* units) {
-  const float limit = most_fixed(w.bits <= 5 && !w.codebook ? 2 : 3);
   switch (w.scale_type) {
-    case ScaleType::f32: return find_units(w, PlainScales<float, true>(), limit, units);
-    case ScaleType::f16: return find_units(w, PlainScales<f16, true>(), limit, units);
-    case ScaleType::nested4: return find_units(w, NestedScales<4, true, 16>(), limit, units);
+    case ScaleType::f32: return find_units(w, PlainScales<float, true>(), units);
+    case ScaleType::f16: return find_units(w, PlainScales<f16, true>(), units);
+    case ScaleType::nested4: return find_units(w, NestedScales<4, true, 16>(), units);
     case ScaleType::nested8:
-      if (w.group == 16) return find_units(w, NestedScales<8, true, 16>(), limit, units);
-      return find_units(w, NestedScales<8, true, 32>(), limit, units);
+      if (w.group == 16) return find_units(w, NestedScales<8, true, 16>(), units);
+      return find_units(w, NestedScales<8, true, 32>(), units);
   }
 }
 #endif

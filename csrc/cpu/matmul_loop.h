@@ -99,7 +99,7 @@ struct NoPanels {
 template <typename F>
 typename F::Rows prepare_rows(const MatmulInput& in, int64_t first, int64_t count, const typename F::Matrix& w) {
   const typename F::Rows rows = F::allocate(w, count);
-  const int64_t grain = 1 + 16384 / w.inputs;  // fewer rows are not worth a second thread
+  const int64_t grain = 1 + 4096 / w.inputs;  // fewer rows are not worth a second thread
   parallel_for(count, grain, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const float* values = in.x + (first + r) * in.stride;

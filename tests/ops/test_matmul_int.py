@@ -95,6 +95,8 @@ def fixed_weights(packed):
     most = np.max([np.abs(spread[0] * end + spread[1]) for end in ends], axis=(0, 2), initial=0)
     two_bytes = packed.bits <= 5 and packed.codebook is None
     limit = 127 * 256 if two_bytes else 127 * 65536
+    if not two_bytes and packed.mins is None:
+        most, limit = np.abs(spread[0]).max(axis=1), 32767
     exponents = np.frexp(np.maximum(most / limit, 1e-30).astype(np.float32))[1]
     units = np.ldexp(np.float32(1), exponents)
     scales, mins = (np.rint(each / units[:, None]) for each in spread)
