@@ -161,8 +161,8 @@ void bind_weights(nb::module_& m) {
     using Packed = decltype(packed);
     m.def(
         name,
-        [choose](X x, const typename Packed::type& w, Strided<float, 2> y, Vector norm_weight, float eps, Vector bias, Matrix addend,
-                 int gate) { run_matmul(choose(), x, w, y, Fused{norm_weight, bias, eps, addend, gate}); },
+        [choose](X x, const typename Packed::type& w, Strided<float, 2> y, Vector norm_weight, float eps, Vector bias,
+                 Matrix addend, int gate) { run_matmul(choose(), x, w, y, Fused{norm_weight, bias, eps, addend, gate}); },
         fixed("x"), nb::arg("weight"), fixed("y"), fixed("norm_weight").none(), nb::arg("eps"),
         fixed("bias").none(), fixed("addend").none(), nb::arg("gate"));
   };

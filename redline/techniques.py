@@ -251,7 +251,7 @@ TECHNIQUES = (
         switch="compute=float",
         promise="bound",
         limit=INT8_BOUND,
-        summary="Activations are rounded to 8 or 16 bits, with a scale per group of 32 or per row, for integer dot products.",
+        summary="Activations are rounded to 8 or 16 bits, per group or row, for integer dot products.",
         paper="Yao et al., ZeroQuant, NeurIPS 2022, arXiv:2206.01861",
     ),
     # Around the model.

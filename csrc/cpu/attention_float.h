@@ -132,7 +132,8 @@ class FloatProducts {
     f32x16 zeros = splat16(0.0f);
     for (int64_t j = keys.begin; j < keys.end; ++j)
       for (int64_t d = 0; d < dim_; d += kWide) {
-        const f32x16 value = d + kWide <= dim_ ? load16(tile.values[j] + d) : load16_first(tile.values[j] + d, dim_ - d);
+        const T* from = tile.values[j] + d;
+        const f32x16 value = d + kWide <= dim_ ? load16(from) : load16_first(from, dim_ - d);
         store16(Panels::address(values_, kTile, j, d / kWide), value);
         zeros = fma(value, splat16(0.0f), zeros);
       }

@@ -132,7 +132,8 @@ constexpr int64_t kStoreCost = 8;
 }  // namespace
 
 void kv_store(const KvStoreArgs& a) {
-  parallel_for(a.num_tokens, rows_per_thread(kStoreCost * 2 * a.num_heads * a.head_dim), [&](int64_t begin, int64_t end) {
+  const int64_t cost = kStoreCost * 2 * a.num_heads * a.head_dim;
+  parallel_for(a.num_tokens, rows_per_thread(cost), [&](int64_t begin, int64_t end) {
     if (a.cache == CacheType::f16) Store<uint16_t>(a).tokens(begin, end);
     else if (a.cache == CacheType::int8) Store<int8_t>(a).tokens(begin, end);
     else Store<float>(a).tokens(begin, end);

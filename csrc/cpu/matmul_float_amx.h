@@ -133,7 +133,8 @@ class SplitPanels {
   SplitPanels(const FloatMatrix& w, const Strip* strips, int n, bool keep)
       : inputs_(w.inputs), strips_(n), mask_(keep ? ~int64_t{0} : 3) {
     const int64_t kept = keep ? ceil_div(inputs_, kStep) : 4;
-    tiles_ = reinterpret_cast<uint16_t*>(scratch<kFormatScratch>(kept * NoPanels::kStrips * kParts * kTileElements * 2));
+    const int64_t elements = kept * NoPanels::kStrips * kParts * kTileElements;
+    tiles_ = reinterpret_cast<uint16_t*>(scratch<kFormatScratch>(elements * 2));
     for (int i = 0; i < n; ++i) panels_[i] = panel_of<T>(w, strips[i]);
   }
 
@@ -228,7 +229,8 @@ void multiply_block(const SplitRows& x, SplitPanels<T>& w, const Strip* strips, 
     }
   }
   for (int r = 0; r < kRowTiles; ++r)
-    for (int s = 0; s < kN; ++s) store_outputs(2 * r + s, strips[s], row + 16 * r, std::min<int64_t>(16, rows - 16 * r));
+    for (int s = 0; s < kN; ++s)
+      store_outputs(2 * r + s, strips[s], row + 16 * r, std::min<int64_t>(16, rows - 16 * r));
 }
 
 // The format of matmul_loop.h for f16 and bf16.

@@ -191,10 +191,11 @@ struct FixedMatmul {
     quantise_fixed_row(rows, r, x, w.inputs, F::kParts);
   }
 
-  static constexpr int kStrips = 8, kTasksPerThread = 3;
+  static constexpr int kStrips = 8;
   static constexpr int64_t kRowsAtOnce = 2 * kTileRows;
   // Many rows are read again for each few strips; with few, planes should still be in the first-level cache.
   static int64_t strips_together(int64_t rows) { return rows > kManyRows ? kStrips : 4; }
+  static int64_t tasks_per_thread(int64_t rows) { return rows > kManyRows ? 3 : 8; }
   using Panels = uint8_t*;  // a place for the planes of each strip; null where few rows take the codes
 
   static Panels load(const IntMatrix&, const Rows& rows, const Strip*, int n) {

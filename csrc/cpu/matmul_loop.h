@@ -9,6 +9,7 @@
 //   static void prepare(w, rows, r, values)   row r of them, from its floats
 //   kStrips                                   strips of 16 outputs that it multiplies together at most, even
 //   static int64_t strips_together(rows)      for so many rows, even
+//   static int64_t tasks_per_thread(rows)     that the strips are cut into
 //   Panels                                    what it makes of the weights of some strips before
 //   static Panels load(w, rows, strips, n)    of n <= kStrips strips
 //   kRowsAtOnce                               after so many rows the results should be used, while they are near
@@ -43,8 +44,8 @@ inline int64_t rows_at_once(int64_t bytes_per_row) {
 // Tasks of adjacent strips: some for each thread, so that a late one does not hold up the rest. Each is cut into even
 // groups of at most `most`, and body(begin, end) called for them.
 template <typename F, typename Body>
-void for_groups(int64_t strips, int64_t most, const Body& body) {
-  const int64_t task = std::max<int64_t>(1, strips / (F::kTasksPerThread * num_threads()));
+void for_groups(int64_t strips, int64_t rows, int64_t most, const Body& body) {
+  const int64_t task = std::max<int64_t>(1, strips / (F::tasks_per_thread(rows) * num_threads()));
   parallel_for(strips, task, [&](int64_t begin, int64_t end) {
     for (int64_t groups = ceil_div(end - begin, most); groups > 0; --groups) {
       const int64_t n = ceil_div(end - begin, groups);
@@ -86,9 +87,10 @@ struct Strip {
 
 // For formats that take weights as they are: two strips, and all rows while these are in the cache.
 struct NoPanels {
-  static constexpr int kStrips = 2, kTasksPerThread = 8;
+  static constexpr int kStrips = 2;
   static constexpr int64_t kRowsAtOnce = int64_t{1} << 40;
   static int64_t strips_together(int64_t) { return kStrips; }
+  static int64_t tasks_per_thread(int64_t) { return 8; }
   struct Panels {};
   template <typename Matrix, typename Rows>
   static Panels load(const Matrix&, const Rows&, const Strip*, int) {
@@ -136,7 +138,8 @@ void multiply_strips(const typename F::Matrix& w, const typename F::Rows& rows, 
   const int n = static_cast<int>(end - begin);
   const int64_t output = begin * kBlock, outputs = std::min(end * kBlock, w.outputs) - output;
   float* y = out.y + first * out.stride + output;
-  for (int i = 0; i < n; ++i) strips[i] = {begin + i, y + i * kBlock, out.stride, std::min(kBlock, outputs - i * kBlock)};
+  for (int i = 0; i < n; ++i)
+    strips[i] = {begin + i, y + i * kBlock, out.stride, std::min(kBlock, outputs - i * kBlock)};
   const typename F::Panels panels = F::load(w, rows, strips, n);
   for (int64_t row = 0; row < count; row += F::kRowsAtOnce) {
     const int64_t some = std::min(F::kRowsAtOnce, count - row);
@@ -190,7 +193,7 @@ void multiply_then_gate(const typename F::Matrix& w, const typename F::Rows& row
   float* both = reinterpret_cast<float*>(scratch<kWholeScratch>(count * w.outputs * sizeof(float)));
   const MatmulOutput whole = {both, w.outputs, out.bias, nullptr, 0, Gate::none};
   const int64_t strips = ceil_div(w.outputs, kBlock);
-  for_groups<F>(strips, F::strips_together(count), [&](int64_t begin, int64_t end) {
+  for_groups<F>(strips, count, F::strips_together(count), [&](int64_t begin, int64_t end) {
     multiply_strips<F>(w, rows, 0, count, whole, begin, end);
   });
   gate_rows(both, count, w.outputs / 2, out.gate, out.y + first * out.stride, out.stride);
@@ -204,14 +207,14 @@ void matmul(const MatmulInput& in, const typename F::Matrix& w, const MatmulOutp
     const typename F::Rows rows = prepare_rows<F>(in, first, count, w);
     if (out.gate == Gate::none) {
       const int64_t strips = ceil_div(w.outputs, kBlock);
-      for_groups<F>(strips, F::strips_together(count), [&](int64_t begin, int64_t end) {
+      for_groups<F>(strips, count, F::strips_together(count), [&](int64_t begin, int64_t end) {
         multiply_strips<F>(w, rows, first, count, out, begin, end);
       });
     } else if (w.outputs / 2 % kBlock) {
       multiply_then_gate<F>(w, rows, first, count, out);
     } else {
       const int64_t strips = w.outputs / 2 / kBlock;
-      for_groups<F>(strips, F::strips_together(count) / 2, [&](int64_t begin, int64_t end) {
+      for_groups<F>(strips, count, F::strips_together(count) / 2, [&](int64_t begin, int64_t end) {
         multiply_gated<F>(w, rows, first, count, out, begin, end);
       });
     }

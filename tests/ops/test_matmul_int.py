@@ -82,7 +82,7 @@ def plain_matrix(name, codes, scales, mins, group):
 
 
 def fixed_weights(packed):
-    """The integers that the AMX kernels take for weights, and the unit of each output (csrc/cpu/int_fixed.h)."""
+    """The integers that the AMX kernels take for weights, and the units (csrc/cpu/int_fixed.h)."""
     codes = dequantise._codes(packed).astype(np.float64) - packed.offset
     ends = np.arange(2**packed.bits) if packed.codebook is None else packed.codebook.astype(np.float64)
     ends = np.array([ends.min(), ends.max()]) - packed.offset
@@ -106,7 +106,7 @@ def fixed_weights(packed):
 
 
 def fixed_point(x, packed):
-    """The result of the AMX kernels, to the bit: all sums are integers below 2^53, which float64 adds exactly."""
+    """The result of the AMX kernels, to the bit: float64 adds integers below 2^53 exactly."""
     weights, units = fixed_weights(packed)
     amax = np.abs(x).max(axis=1, keepdims=True)
     most = np.float32(127 * 256)

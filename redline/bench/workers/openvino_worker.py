@@ -40,8 +40,10 @@ class OpenVINO:
 
 
 def precision() -> dict[str, str]:
-    """Held to AVX2, oneDNN has none of the half-precision kernels that the plugin would choose on a wider machine."""
-    return {"INFERENCE_PRECISION_HINT": "f32"} if os.environ.get("ONEDNN_MAX_CPU_ISA") == "AVX2" else {}
+    """Held to AVX2, oneDNN lacks the kernels that the plugin would choose on a wider machine."""
+    if os.environ.get("ONEDNN_MAX_CPU_ISA") != "AVX2":
+        return {}
+    return {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
 
 
 def greedy(count: int) -> Any:
@@ -67,7 +69,9 @@ def write_text(options: dict[str, Any], file: Any) -> None:
         file.write(text)
         file.flush()
 
-    pipeline = genai.LLMPipeline(options["model"], "CPU", INFERENCE_NUM_THREADS=options["threads"], **precision())
+    pipeline = genai.LLMPipeline(
+        options["model"], "CPU", INFERENCE_NUM_THREADS=options["threads"], **precision()
+    )
     config = greedy(8)
     config.apply_chat_template = False
     pipeline.generate(options["prompt"], config, put)
