@@ -90,6 +90,16 @@ bool has_dense_rows(const Array& matrix) {
   return matrix.shape(0) == 0 || matrix.shape(1) <= 1 || matrix.stride(1) == 1;
 }
 
+// Kernels take any address that is a multiple of the element's size.
+template <typename Array>
+bool is_aligned(const Array& array) {
+  return reinterpret_cast<uintptr_t>(array.data()) % (array.dtype().bits / 8) == 0;
+}
+template <typename Array>
+bool is_aligned(const std::optional<Array>& array) {
+  return !array || is_aligned(*array);
+}
+
 template <typename Kernel, typename Packed>
 void run_matmul(Kernel kernel, const Strided<const float, 2>& x, const Packed& packed, Strided<float, 2>& y,
                 const Fused& fused) {
@@ -99,8 +109,10 @@ void run_matmul(Kernel kernel, const Strided<const float, 2>& x, const Packed& p
       (fused.gate >= 0 && (packed.matrix.outputs % 2 || fused.gate > 2 || fused.addend)) ||
       (fused.norm_weight && !has_shape(*fused.norm_weight, {inputs})) ||
       (fused.bias && !has_shape(*fused.bias, {packed.matrix.outputs})) ||
-      (fused.addend && !(has_shape(*fused.addend, {rows, outputs}) && has_dense_rows(*fused.addend))))
-    throw nb::value_error("shapes of the operands do not agree, or rows are not dense");
+      (fused.addend && !(has_shape(*fused.addend, {rows, outputs}) && has_dense_rows(*fused.addend))) ||
+      !is_aligned(x) || !is_aligned(y) || !is_aligned(fused.norm_weight) || !is_aligned(fused.bias) ||
+      !is_aligned(fused.addend))
+    throw nb::value_error("shapes of the operands do not agree, or rows are not dense, or memory is not aligned");
   const MatmulInput in = {x.data(), x.stride(0), rows, fused.norm_weight ? fused.norm_weight->data() : nullptr,
                           fused.eps};
   const MatmulOutput out = {y.data(), y.stride(0), fused.bias ? fused.bias->data() : nullptr,
@@ -206,6 +218,7 @@ void bind_weights(nb::module_& m) {
 template <typename Array>
 int64_t row_stride(const Array& x) {
   if (x.size() == 0) return 0;
+  if (!is_aligned(x)) throw nb::type_error("memory must be aligned to its elements; pass x.copy()");
   int64_t dense = 1;
   for (size_t axis = x.ndim() - 1; axis > 0; --axis) {
     if (x.shape(axis) != 1 && x.stride(axis) != dense)

@@ -40,12 +40,13 @@ def _misfit(
     given = {"x": x_TK, "norm weight": weight_K, "bias": bias, "addend": addend, "out": y_TO}
     shapes = [
         f"{name} is {array.dtype} {array.shape} with strides {array.strides}"
+        + ("" if array.flags.aligned else ", not aligned")
         for name, array in given.items()
         if array is not None
     ]
     return KernelError(
         f"matmul with {num_outputs} outputs of {num_inputs} inputs: {', '.join(shapes)}, gate is {gate}; "
-        f"all must be float32 with dense rows: x [rows, {num_inputs}], norm weight [{num_inputs}], bias "
+        f"all must be aligned float32 with dense rows: x [rows, {num_inputs}], norm weight [{num_inputs}], bias "
         f"[{num_outputs}], addend and out [rows, outputs]; a gate needs an even number of outputs and takes "
         "no addend"
     )

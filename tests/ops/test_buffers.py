@@ -14,11 +14,11 @@ from tests.ops.test_matmul_int import random_weight
 FORMATS = ("int4-mins", "int4-x16", "int8", "Q3_K-x8", "Q4_K-x8", "Q6_K-x16", "IQ4_NL-x8")
 
 
-def shifted(array):
-    """The same values, one byte off any alignment."""
-    memory = np.empty(array.nbytes + 1, np.uint8)[1:].view(array.dtype).reshape(array.shape)
+def shifted(array, num_bytes=4):
+    """The same values, off any alignment that a vector could want."""
+    memory = np.empty(array.nbytes + num_bytes, np.uint8)[num_bytes:].view(array.dtype).reshape(array.shape)
     memory[...] = array
-    assert memory.ctypes.data % array.dtype.itemsize
+    assert memory.ctypes.data % 16
     return memory
 
 
@@ -46,6 +46,15 @@ def test_a_matmul_takes_any_memory(ops, rows, brought, rng):
         expected = weight.matmul(ops, x, norm=(norm, 1e-5), addend=addend)
         got = weight.matmul(ops, brought(x), norm=(brought(norm), 1e-5), addend=brought(addend))
         np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("ops", KERNELS)
+def test_memory_that_is_not_aligned_to_floats_is_refused(ops, rng):
+    x, weight = rng.standard_normal((2, 512)).astype(np.float32), random_weight(rng, "int8", 40, 512)
+    with pytest.raises(KernelError, match="x is float32 .*, not aligned.*must be aligned"):
+        weight.matmul(ops, shifted(x, 1))
+    with pytest.raises(TypeError, match="aligned"):
+        ops.rmsnorm(shifted(x, 1), np.ones(512, np.float32), 1e-5)
 
 
 @pytest.mark.parametrize("ops", KERNELS)
