@@ -46,7 +46,7 @@ def _misfit(
     ]
     return KernelError(
         f"matmul with {num_outputs} outputs of {num_inputs} inputs: {', '.join(shapes)}, gate is {gate}; "
-        f"all must be aligned float32 with dense rows: x [rows, {num_inputs}], norm weight [{num_inputs}], bias "
-        f"[{num_outputs}], addend and out [rows, outputs]; a gate needs an even number of outputs and takes "
+        f"all must be aligned float32 with dense rows: x [rows, {num_inputs}], norm weight [{num_inputs}], "
+        f"bias [{num_outputs}], addend and out [rows, outputs]; a gate needs an even number of outputs and takes "
         "no addend"
     )
