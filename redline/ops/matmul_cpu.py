@@ -47,6 +47,6 @@ def _misfit(
     return KernelError(
         f"matmul with {num_outputs} outputs of {num_inputs} inputs: {', '.join(shapes)}, gate is {gate}; "
         f"all must be aligned float32 with dense rows: x [rows, {num_inputs}], norm weight [{num_inputs}], "
-        f"bias [{num_outputs}], addend and out [rows, outputs]; a gate needs an even number of outputs and takes "
-        "no addend"
+        f"bias [{num_outputs}], addend and out [rows, outputs]; a gate needs an even number of outputs and "
+        "takes no addend"
     )
