@@ -40,7 +40,7 @@ inline float row_amax(const float* x, int64_t inputs) {
   return from_bits(static_cast<uint32_t>(_mm512_reduce_max_epi32(most)));
 }
 
-// Sums: of 16 codes each; null: not wanted.
+// sums: of the codes of each scale group, `parts` to 32 inputs; null: not wanted.
 inline void quantise_fixed(const float* x, int64_t inputs, float inverse, uint8_t* to, int32_t* sums, int parts) {
   for (int64_t k = 0; k < inputs; k += 16) {
     const __m512 scaled = _mm512_mul_ps(load_inputs(x + k, inputs - k), _mm512_set1_ps(inverse));

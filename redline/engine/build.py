@@ -20,6 +20,7 @@ from redline.engine.inputs import PromptEncoder
 from redline.engine.memory import hardware
 from redline.models.load import load_model
 from redline.models.pull import resolve_model
+from redline.models.spec import ModelSpec
 from redline.ops import memory, threads
 from redline.ops.kv_store.layout import DTYPES
 from redline.ops.registry import backend
@@ -49,14 +50,7 @@ def build_engine(config: EngineConfig, progress: Progress | None = None) -> Buil
     path = resolve_model(config.model)
     model = load_model(path, ops, runtime.compute, config.max_context, progress)
     spec = model.spec
-    limits = ModelLimits(
-        trained_context=spec.max_context,
-        kv_bytes_per_token={
-            kv_format: block_bytes(spec.num_layers, 1, spec.num_kv_heads, spec.head_dim, kv_format)
-            for kv_format in DTYPES
-        },
-    )
-    cache = resolve_cache(config, runtime, limits, hardware())
+    cache = resolve_cache(config, runtime, _limits(spec), hardware())
     model.set_max_context(cache.max_context)
     kv = PagedKV(
         num_layers=spec.num_layers,
@@ -92,3 +86,11 @@ def build_engine(config: EngineConfig, progress: Progress | None = None) -> Buil
     )
     reasons = runtime.reasons + cache.reasons
     return BuiltEngine(engine=engine, reasons=reasons, kv_bytes=cache.kv_bytes)
+
+
+def _limits(spec: ModelSpec) -> ModelLimits:
+    kv_bytes_per_token = {
+        kv_format: block_bytes(spec.num_layers, 1, spec.num_kv_heads, spec.head_dim, kv_format)
+        for kv_format in DTYPES
+    }
+    return ModelLimits(trained_context=spec.max_context, kv_bytes_per_token=kv_bytes_per_token)
