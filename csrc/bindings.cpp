@@ -312,11 +312,11 @@ void bind_elementwise(nb::module_& m) {
       "rope",
       [](Strided<const float, 3> x, Dense<const float, 2> cos, Dense<const float, 2> sin,
          Dense<const int32_t, 1> positions, bool interleaved, Dense<float, 3> y) {
-        return perform([from = x.data(), stride = row_stride(x), c = cos.data(), s = sin.data(), at = positions.data(),
-                        interleaved, to = y.data(), tokens = x.shape(0), heads = x.shape(1), dim = x.shape(2),
-                        half = cos.shape(1), count = positions.shape(0), rows = cos.shape(0)] {
-          const int64_t bad = first_outside(at, count, 0, rows);
-          if (bad < 0) kernels().rope(from, stride, c, s, at, interleaved, to, tokens, heads, dim, half);
+        const RopeArgs a = {cos.data(), sin.data(), positions.data(), static_cast<int64_t>(cos.shape(1)), interleaved};
+        return perform([a, from = x.data(), stride = row_stride(x), to = y.data(), tokens = x.shape(0),
+                        heads = x.shape(1), dim = x.shape(2), rows = cos.shape(0)] {
+          const int64_t bad = first_outside(a.positions, tokens, 0, rows);
+          if (bad < 0) kernels().rope(from, stride, a, to, tokens, heads, dim);
           return bad;
         });
       },
@@ -336,18 +336,51 @@ int64_t first_bad_sequence(const AttentionArgs& a, int64_t num_queries, int64_t 
   return -1;
 }
 
+using Ids = Dense<const int32_t, 1>;
+using Tokens = Strided<const float, 3>;
+
+KvStoreArgs store_args(const Tokens& k, const Tokens& v, const Cache& k_cache, const Cache& v_cache,
+                       const Ids& slots) {
+  const int64_t dim = k.shape(2);
+  return {k.data(), v.data(), row_stride(k), row_stride(v), k_cache.data(), v_cache.data(), cache_type(k_cache),
+          slots.data(), static_cast<int64_t>(k.shape(0)), static_cast<int64_t>(k.shape(1)), dim,
+          cache_block_size(v_cache, dim)};
+}
+
+AttentionArgs attention_args(const Tokens& q, const Cache& k_cache, const Cache& v_cache,
+                             const Dense<const int32_t, 2>& block_tables, const Ids& query_start,
+                             const Ids& context_lens, float scale, int64_t window, float soft_cap,
+                             const Dense<float, 3>& out) {
+  AttentionArgs a{};
+  a.q = q.data();
+  a.q_stride = row_stride(q);
+  a.k_cache = k_cache.data();
+  a.v_cache = v_cache.data();
+  a.cache = cache_type(k_cache);
+  a.block_tables = block_tables.data();
+  a.query_start = query_start.data();
+  a.context_lens = context_lens.data();
+  a.out = out.data();
+  a.num_sequences = context_lens.shape(0);
+  a.max_blocks = block_tables.shape(1);
+  a.num_heads = q.shape(1);
+  a.num_kv_heads = k_cache.shape(1);
+  a.head_dim = q.shape(2);
+  a.block_size = cache_block_size(v_cache, a.head_dim);
+  a.scale = scale;
+  a.soft_cap = soft_cap;
+  a.window = window;
+  return a;
+}
+
 void bind_attention(nb::module_& m) {
   // Returns the index of a slot outside the cache, or -1.
   m.def(
       "kv_store",
-      [](Strided<const float, 3> k, Strided<const float, 3> v, Cache k_cache, Cache v_cache,
-         Dense<const int32_t, 1> slots) {
-        const int64_t dim = k.shape(2), block_size = cache_block_size(v_cache, dim);
-        const KvStoreArgs a = {k.data(), v.data(), row_stride(k), row_stride(v), k_cache.data(), v_cache.data(),
-                               cache_type(k_cache), slots.data(), static_cast<int64_t>(k.shape(0)),
-                               static_cast<int64_t>(k.shape(1)), dim, block_size};
-        return perform([a, count = slots.shape(0), end = v_cache.shape(0) * block_size] {
-          const int64_t bad = first_outside(a.slots, count, INT32_MIN, end);
+      [](Tokens k, Tokens v, Cache k_cache, Cache v_cache, Ids slots) {
+        const KvStoreArgs a = store_args(k, v, k_cache, v_cache, slots);
+        return perform([a, num_slots = v_cache.shape(0) * a.block_size] {
+          const int64_t bad = first_outside(a.slots, a.num_tokens, INT32_MIN, num_slots);
           if (bad < 0) kernels().kv_store(a);
           return bad;
         });
@@ -356,28 +389,10 @@ void bind_attention(nb::module_& m) {
   // Returns the index of a sequence that does not fit its block table or the cache, or -1.
   m.def(
       "attention",
-      [](Strided<const float, 3> q, Cache k_cache, Cache v_cache, Dense<const int32_t, 2> block_tables,
-         Dense<const int32_t, 1> query_start, Dense<const int32_t, 1> context_lens, float scale, int64_t window,
-         float soft_cap, Dense<float, 3> out) {
-        AttentionArgs a{};
-        a.q = q.data();
-        a.q_stride = row_stride(q);
-        a.k_cache = k_cache.data();
-        a.v_cache = v_cache.data();
-        a.cache = cache_type(k_cache);
-        a.block_tables = block_tables.data();
-        a.query_start = query_start.data();
-        a.context_lens = context_lens.data();
-        a.out = out.data();
-        a.num_sequences = context_lens.shape(0);
-        a.max_blocks = block_tables.shape(1);
-        a.num_heads = q.shape(1);
-        a.num_kv_heads = k_cache.shape(1);
-        a.head_dim = q.shape(2);
-        a.block_size = cache_block_size(v_cache, a.head_dim);
-        a.scale = scale;
-        a.soft_cap = soft_cap;
-        a.window = window;
+      [](Tokens q, Cache k_cache, Cache v_cache, Dense<const int32_t, 2> block_tables, Ids query_start,
+         Ids context_lens, float scale, int64_t window, float soft_cap, Dense<float, 3> out) {
+        const AttentionArgs a = attention_args(q, k_cache, v_cache, block_tables, query_start, context_lens, scale,
+                                               window, soft_cap, out);
         return perform([a, num_queries = q.shape(0), num_blocks = k_cache.shape(0)] {
           const int64_t bad = first_bad_sequence(a, num_queries, num_blocks);
           if (bad < 0) kernels().attention(a);
@@ -385,6 +400,31 @@ void bind_attention(nb::module_& m) {
         });
       },
       fixed("q"), fixed("k_cache"), fixed("v_cache"), fixed("block_tables"), fixed("query_start"),
+      fixed("context_lens"), nb::arg("scale"), nb::arg("window"), nb::arg("soft_cap"), fixed("out"), Release());
+  // Returns 3 * index + 0, 1 or 2 of a position, a slot or a sequence that is out of bounds, or -1.
+  m.def(
+      "rope_attention",
+      [](Tokens q, Tokens k, Tokens v, Dense<const float, 2> cos, Dense<const float, 2> sin, Ids positions,
+         bool interleaved, Ids slots, Cache k_cache, Cache v_cache, Dense<const int32_t, 2> block_tables,
+         Ids query_start, Ids context_lens, float scale, int64_t window, float soft_cap, Dense<float, 3> out) {
+        const RopeArgs rope = {cos.data(), sin.data(), positions.data(), static_cast<int64_t>(cos.shape(1)),
+                               interleaved};
+        const KvStoreArgs store = store_args(k, v, k_cache, v_cache, slots);
+        const AttentionArgs a = attention_args(q, k_cache, v_cache, block_tables, query_start, context_lens, scale,
+                                               window, soft_cap, out);
+        return perform([rope, store, a, num_positions = cos.shape(0), num_blocks = k_cache.shape(0)] {
+          int64_t bad = first_outside(rope.positions, store.num_tokens, 0, num_positions);
+          if (bad >= 0) return 3 * bad;
+          bad = first_outside(store.slots, store.num_tokens, INT32_MIN, num_blocks * store.block_size);
+          if (bad >= 0) return 3 * bad + 1;
+          bad = first_bad_sequence(a, store.num_tokens, num_blocks);
+          if (bad >= 0) return 3 * bad + 2;
+          kernels().rope_attention(rope, store, a);
+          return int64_t{-1};
+        });
+      },
+      fixed("q"), fixed("k"), fixed("v"), fixed("cos"), fixed("sin"), fixed("positions"), nb::arg("interleaved"),
+      fixed("slots"), fixed("k_cache"), fixed("v_cache"), fixed("block_tables"), fixed("query_start"),
       fixed("context_lens"), nb::arg("scale"), nb::arg("window"), nb::arg("soft_cap"), fixed("out"), Release());
 }
 

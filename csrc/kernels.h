@@ -79,6 +79,14 @@ struct IntTarget {
 // scales of the block's tokens follow its codes. Slot s is token s % block_size of block s / block_size.
 enum class CacheType : int { f32, f16, int8 };
 
+// Rotary embedding: token t turns by row positions[t] of cos and sin, which have rows of `half`.
+struct RopeArgs {
+  const float *cos, *sin;
+  const int32_t* positions;
+  int64_t half;
+  bool interleaved;
+};
+
 struct KvStoreArgs {
   const float *k, *v;
   int64_t k_stride, v_stride;
@@ -136,11 +144,13 @@ struct Kernels {
   void (*gated_activation)(Gate kind, const float* x, int64_t x_stride, float* y, int64_t rows, int64_t dim);
   void (*softcap)(const float* x, int64_t x_stride, float cap, float* y, int64_t rows, int64_t dim);
   void (*scale)(const float* x, int64_t x_stride, float factor, float* y, int64_t rows, int64_t dim);
-  // cos and sin have rows of `half`; positions index them.
-  void (*rope)(const float* x, int64_t x_stride, const float* cos, const float* sin, const int32_t* positions,
-               bool interleaved, float* y, int64_t tokens, int64_t heads, int64_t dim, int64_t half);
+  void (*rope)(const float* x, int64_t x_stride, const RopeArgs&, float* y, int64_t tokens, int64_t heads,
+               int64_t dim);
   void (*kv_store)(const KvStoreArgs&);
   void (*attention)(const AttentionArgs&);
+  // rope of the queries and of the keys, kv_store of the latter, then attention. What a sequence of one token
+  // stores must not be read by another one of the call.
+  void (*rope_attention)(const RopeArgs&, const KvStoreArgs&, const AttentionArgs&);
   void (*argmax)(const float* logits, int64_t stride, int32_t* ids, int64_t rows, int64_t vocab);
   void (*sample)(const SampleArgs&);
   void (*top_logprobs)(const TopLogprobsArgs&);

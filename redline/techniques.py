@@ -213,6 +213,15 @@ TECHNIQUES = (
         needs=("merged-projections",),
     ),
     Technique(
+        name="fused-rope-store",
+        file="csrc/cpu/rope_store.h",
+        switch="fusion=False",
+        promise="exact",
+        summary="Attention turns queries and keys and stores the new token itself: one op instead of three.",
+        paper="common practice",
+        needs=("paged-cache",),
+    ),
+    Technique(
         name="graph-replay",
         file="redline/engine/forward.py",
         switch="graph_replay=False",

@@ -74,9 +74,23 @@ int64_t item_rows(const AttentionArgs& a) {
   return max(kFewRows, min(Products::kItemRows, rows / (kItemsPerThread * num_threads())));
 }
 
+bool only_decodes(const AttentionArgs& a) {
+  for (int64_t s = 0; s < a.num_sequences; ++s)
+    if (a.query_start[s + 1] - a.query_start[s] > 1) return false;
+  return true;
+}
+
+// Does whatever belongs to `fresh` first: for decodes, each item its own part, whose cache lines it reads anyway.
 template <typename Products>
-void run(const AttentionArgs& a) {
+void run(AttentionArgs a, const NewTokens* fresh) {
   using W = Worker<Products>;
+  using T = typename W::T;
+  if (fresh && !only_decodes(a)) {
+    rope_store<T>(*fresh, a.q, a.q_stride, a.num_heads, a.out);
+    a.q = a.out;
+    a.q_stride = a.num_heads * a.head_dim;
+    fresh = nullptr;
+  }
   thread_local Plan plan;
   thread_local Buffer partials;
   plan.items.clear();
@@ -94,7 +108,7 @@ void run(const AttentionArgs& a) {
     return memory;
   };
   parallel_for(items.size(), serial ? items.size() : 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) W(a, items[i], scratch()).run(states);
+    for (int64_t i = begin; i < end; ++i) W(a, items[i], scratch(), fresh).run(states);
   });
   parallel_for(joins.size(), 16, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) W(a, joins[i], scratch()).finish(states);
@@ -102,12 +116,19 @@ void run(const AttentionArgs& a) {
   partials.keep_at_most(kKeptPartials);
 }
 
+void run_format(const AttentionArgs& a, const NewTokens* fresh) {
+  if (a.cache == CacheType::f16) return run<FloatProducts<uint16_t>>(a, fresh);
+  if (a.cache == CacheType::int8) return run<FloatProducts<int8_t>>(a, fresh);
+  run<FloatProducts<float>>(a, fresh);
+}
+
 }  // namespace
 
-void attention(const AttentionArgs& a) {
-  if (a.cache == CacheType::f16) return run<FloatProducts<uint16_t>>(a);
-  if (a.cache == CacheType::int8) return run<FloatProducts<int8_t>>(a);
-  run<FloatProducts<float>>(a);
+void attention(const AttentionArgs& a) { run_format(a, nullptr); }
+
+void rope_attention(const RopeArgs& rope, const KvStoreArgs& store, const AttentionArgs& a) {
+  const NewTokens fresh = {rope, store};
+  run_format(a, &fresh);
 }
 
 }  // namespace REDLINE_ISA

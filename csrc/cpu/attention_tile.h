@@ -31,6 +31,7 @@ struct Item {
   int64_t first_split, end_split;
   int64_t partial;  // floats into the partial states, where the state of its first split goes; -1: it writes out
 
+  bool sees_last() const { return end_split * kSplit > position + num_tokens - 1; }
   // The keys that a token of this item sees, and those among [begin, end).
   Range visible(int64_t t, int64_t window) const {
     const int64_t last = position + t + 1;

@@ -1,6 +1,7 @@
 // Causal attention of one item: an online softmax over tiles of keys, for either way to multiply.
 #pragma once
 #include "attention_tile.h"
+#include "rope_store.h"
 
 namespace redline {
 namespace REDLINE_ISA {
@@ -22,7 +23,7 @@ struct State {
 template <typename Products>
 struct WorkerScratch {
   typename Products::Scratch products;
-  Buffer gathered, scores, part, joined;
+  Buffer gathered, scores, part, joined, rotated;
 };
 
 // Products: what multiplies, FloatProducts or AmxProducts.
@@ -32,8 +33,9 @@ class Worker {
   using T = typename Products::Element;
   using Scratch = WorkerScratch<Products>;
 
-  Worker(const AttentionArgs& args, const Item& item, Scratch& scratch)
-      : a_(args), item_(item), s_(scratch), dim_(args.head_dim), padded_(round_up(dim_, kWide)),
+  // With `fresh`, the item is one token, whose query has yet to be turned and whose key and value to be stored.
+  Worker(const AttentionArgs& args, const Item& item, Scratch& scratch, const NewTokens* fresh = nullptr)
+      : a_(args), item_(item), s_(scratch), fresh_(fresh), dim_(args.head_dim), padded_(round_up(dim_, kWide)),
         group_(args.num_heads / args.num_kv_heads), rows_(item.num_tokens * group_) {}
 
   // The floats of a state of `rows` rows, some of which only fill a block.
@@ -46,6 +48,7 @@ class Worker {
     CachedHead<T> cache(a_, item_, s_.gathered);
     scores_ = s_.scores.need(Products::kRowBlock * kTile);
     load_queries(products);
+    if (fresh_ && item_.sees_last()) announce();
     for (int64_t split = item_.first_split; split < item_.end_split; ++split) {
       const State part = item_.partial < 0 ? state(s_.part) : partial(partials, split);
       attend_split(products, cache, split, part);
@@ -61,6 +64,16 @@ class Worker {
   }
 
  private:
+  // The new token is stored when its tile comes up: while a write waits for its line, the processor takes reads from
+  // other pages with the same offset for reads of what is being written. What is copied out of a tile when it is
+  // looked up has to be there before.
+  bool stores_late() const { return !kHasScales<T> && a_.block_size % kWide == 0; }
+  void announce() {
+    if (stores_late()) KvWriter<T>(fresh_->store).fetch(item_.token, item_.kv_head, item_.kv_head + 1);
+    else store_token();
+  }
+  void store_token() { rope_store_head<T>(*fresh_, item_.token, item_.kv_head, s_.rotated); }
+
   int64_t padded_rows() const { return round_up(rows_, Products::kRowBlock); }
   State state(Buffer& buffer) const {
     return State::at(buffer.need(state_floats(rows_, padded_)), padded_rows(), padded_);
@@ -73,9 +86,16 @@ class Worker {
   void load_queries(Products& products) {
     // Without a cap, scores are kept in units of log 2: the softmax is then one of powers of two.
     const float scale = a_.soft_cap > 0.0f ? a_.scale : a_.scale * kLog2e;
-    for (int64_t r = 0; r < rows_; ++r)
-      products.set_query(
-          r, a_.q + (item_.token + r / group_) * a_.q_stride + (item_.kv_head * group_ + r % group_) * dim_, scale);
+    for (int64_t t = 0; t < item_.num_tokens; ++t) {
+      const int64_t token = item_.token + t;
+      const float* q = a_.q + token * a_.q_stride + item_.kv_head * group_ * dim_;
+      if (fresh_) {
+        float* rotated = s_.rotated.need(group_ * dim_);
+        rotate(fresh_->rope, token, q, rotated, group_, dim_);
+        q = rotated;
+      }
+      for (int64_t h = 0; h < group_; ++h) products.set_query(t * group_ + h, q + h * dim_, scale);
+    }
   }
 
   void attend_split(Products& products, CachedHead<T>& cache, int64_t split, State part) {
@@ -90,6 +110,7 @@ class Worker {
       const int64_t next = first + kTile;
       const Range next_keys = products.fetches_ahead() ? seen(0, item_.num_tokens, next) : Range{0, 0};
       next_tile_ = &cache.find_next(next, next_keys);
+      if (fresh_ && stores_late() && item_.position < next) store_token();
       products.load(*tile_, *next_tile_, tile_keys_);
       const int64_t begin = tokens.begin * group_ / Products::kRowBlock * Products::kRowBlock;
       for (int64_t row = begin; row < tokens.end * group_; row += Products::kRowBlock)
@@ -227,6 +248,7 @@ class Worker {
   const AttentionArgs& a_;
   const Item& item_;
   Scratch& s_;
+  const NewTokens* fresh_;
   const int64_t dim_, padded_, group_, rows_;
   const Tile<T> *tile_ = nullptr, *next_tile_ = nullptr;
   Range tile_keys_ = {0, 0};

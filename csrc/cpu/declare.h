@@ -15,10 +15,10 @@ void add(const float* x, int64_t x_stride, const float* y, int64_t y_stride, flo
 void gated_activation(Gate kind, const float* x, int64_t x_stride, float* y, int64_t rows, int64_t dim);
 void softcap(const float* x, int64_t x_stride, float cap, float* y, int64_t rows, int64_t dim);
 void scale(const float* x, int64_t x_stride, float factor, float* y, int64_t rows, int64_t dim);
-void rope(const float* x, int64_t x_stride, const float* cos, const float* sin, const int32_t* positions,
-          bool interleaved, float* y, int64_t tokens, int64_t heads, int64_t dim, int64_t half);
+void rope(const float* x, int64_t x_stride, const RopeArgs&, float* y, int64_t tokens, int64_t heads, int64_t dim);
 void kv_store(const KvStoreArgs&);
 void attention(const AttentionArgs&);
+void rope_attention(const RopeArgs&, const KvStoreArgs&, const AttentionArgs&);
 void argmax(const float* logits, int64_t stride, int32_t* ids, int64_t rows, int64_t vocab);
 void sample(const SampleArgs&);
 void top_logprobs(const TopLogprobsArgs&);

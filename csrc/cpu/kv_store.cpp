@@ -1,130 +1,11 @@
-#include <cstring>
-#include <vector>
+#include "cpu/kv_writer.h"
 
 #include "cpu/declare.h"
 #include "cpu/elementwise.h"
-#include "half.h"
 
 namespace redline {
 namespace REDLINE_ISA {
 namespace {
-
-constexpr int64_t kRun = 16;  // tokens whose keys are turned together
-
-// Beyond the largest half there is only infinity, which a weight of zero cannot take out. NaN stays NaN.
-f32x8 saturate(f32x8 x) { return min(splat(65504.0f), max(splat(-65504.0f), x)); }
-
-// Each returns the scale by which codes are multiplied.
-float encode(const float* x, float* to, int64_t dim) {
-  std::memcpy(to, x, dim * sizeof(float));
-  return 1.0f;
-}
-
-float encode(const float* x, uint16_t* to, int64_t dim) {
-  int64_t i = 0;
-  for (; i + kLanes <= dim; i += kLanes) store_half(to + i, saturate(load(x + i)));
-  if (i == dim) return 1.0f;
-  uint16_t rest[kLanes];
-  store_half(rest, saturate(load_first(x + i, dim - i)));
-  std::memcpy(to + i, rest, (dim - i) * sizeof(uint16_t));
-  return 1.0f;
-}
-
-// Symmetric: the largest magnitude becomes 127. A NaN makes the scale NaN, and so the whole row.
-float encode(const float* x, int8_t* to, int64_t dim) {
-  f32x8 highest = splat(0.0f), zeros = splat(0.0f);
-  for (int64_t i = 0; i < dim; i += kLanes) {
-    const f32x8 value = saturate(load_upto(x + i, dim - i < kLanes ? dim - i : kLanes));
-    highest = max(highest, abs(value));
-    zeros = fma(value, splat(0.0f), zeros);
-  }
-  const float scale = max_lane(highest) / 127.0f + sum(zeros);
-  if (!(scale > 0.0f)) {
-    std::memset(to, 0, dim);
-    return scale;
-  }
-  const f32x8 magic = splat(12582912.0f), most = splat(127.0f), least = splat(-127.0f);
-  for (int64_t i = 0; i < dim; i += kLanes) {
-    const int64_t count = dim - i < kLanes ? dim - i : kLanes;
-    const f32x8 value = saturate(load_upto(x + i, count)) / splat(scale);
-    float codes[kLanes];
-    store(codes, min(most, max(least, (value + magic) - magic)));  // to nearest even
-    for (int64_t j = 0; j < count; ++j) to[i + j] = static_cast<int8_t>(codes[j]);
-  }
-  return scale;
-}
-
-template <typename T>
-class Store {
- public:
-  explicit Store(const KvStoreArgs& a) : a_(a), rows_(kRun * a.head_dim) {}
-
-  void tokens(int64_t begin, int64_t end) {
-    fetch(begin);
-    for (int64_t t = begin; t < end;) {
-      const int64_t count = run(t, end);
-      if (t + count < end) fetch(t + count);
-      if (a_.slots[t] >= 0)
-        for (int64_t h = 0; h < a_.num_heads; ++h) {
-          put_keys(t, count, h);
-          put_values(t, count, h);
-        }
-      t += count;
-    }
-  }
-
- private:
-  static constexpr int64_t kScaleBytes = sizeof(T) == 1 ? sizeof(float) : 0;
-
-  // Ask for the lines that a token's keys and values go to: one dimension of its keys after the other, they would be
-  // waited for one by one.
-  void fetch(int64_t t) const {
-    if (a_.slots[t] < 0) return;
-    constexpr int64_t kLine = 64 / sizeof(T);
-    const int64_t offset = a_.slots[t] % a_.block_size, key_step = a_.block_size < kLine ? kLine : a_.block_size;
-    for (int64_t h = 0; h < a_.num_heads; ++h) {
-      const T* keys = static_cast<const T*>(a_.k_cache) + block(t, h) + offset;
-      const T* values = static_cast<const T*>(a_.v_cache) + block(t, h) + offset * a_.head_dim;
-      for (int64_t i = 0; i < a_.block_size * a_.head_dim; i += key_step) __builtin_prefetch(keys + i, 1);
-      for (int64_t i = 0; i < a_.head_dim; i += kLine) __builtin_prefetch(values + i, 1);
-    }
-  }
-
-  // How many tokens from t on go side by side into one block.
-  int64_t run(int64_t t, int64_t end) const {
-    int64_t count = 1;
-    while (count < kRun && t + count < end && a_.slots[t] >= 0 && a_.slots[t + count] == a_.slots[t] + count &&
-           a_.slots[t + count] % a_.block_size != 0)
-      ++count;
-    return count;
-  }
-
-  int64_t block(int64_t t, int64_t h) const {
-    return (a_.slots[t] / a_.block_size * a_.num_heads + h) * a_.block_size * (a_.head_dim + kScaleBytes);
-  }
-  void put_scale(T* block, int64_t offset, float scale) const {
-    if (kScaleBytes) std::memcpy(block + a_.block_size * a_.head_dim + offset * kScaleBytes, &scale, sizeof scale);
-  }
-
-  void put_keys(int64_t t, int64_t count, int64_t h) {
-    const int64_t offset = a_.slots[t] % a_.block_size, dim = a_.head_dim;
-    T* to = static_cast<T*>(a_.k_cache) + block(t, h);
-    for (int64_t i = 0; i < count; ++i)
-      put_scale(to, offset + i, encode(a_.k + (t + i) * a_.k_stride + h * dim, rows_.data() + i * dim, dim));
-    for (int64_t d = 0; d < dim; ++d)
-      for (int64_t i = 0; i < count; ++i) to[d * a_.block_size + offset + i] = rows_[i * dim + d];
-  }
-
-  void put_values(int64_t t, int64_t count, int64_t h) {
-    const int64_t offset = a_.slots[t] % a_.block_size, dim = a_.head_dim;
-    T* to = static_cast<T*>(a_.v_cache) + block(t, h);
-    for (int64_t i = 0; i < count; ++i)
-      put_scale(to, offset + i, encode(a_.v + (t + i) * a_.v_stride + h * dim, to + (offset + i) * dim, dim));
-  }
-
-  const KvStoreArgs& a_;
-  std::vector<T> rows_;
-};
 
 // Scattered stores are worth a thread sooner than arithmetic is.
 constexpr int64_t kStoreCost = 8;
@@ -134,9 +15,9 @@ constexpr int64_t kStoreCost = 8;
 void kv_store(const KvStoreArgs& a) {
   const int64_t cost = kStoreCost * 2 * a.num_heads * a.head_dim;
   parallel_for(a.num_tokens, rows_per_thread(cost), [&](int64_t begin, int64_t end) {
-    if (a.cache == CacheType::f16) Store<uint16_t>(a).tokens(begin, end);
-    else if (a.cache == CacheType::int8) Store<int8_t>(a).tokens(begin, end);
-    else Store<float>(a).tokens(begin, end);
+    if (a.cache == CacheType::f16) KvWriter<uint16_t>(a).write(begin, end);
+    else if (a.cache == CacheType::int8) KvWriter<int8_t>(a).write(begin, end);
+    else KvWriter<float>(a).write(begin, end);
   });
 }
 

@@ -1,55 +1,13 @@
-#include <cstring>
-
 #include "cpu/declare.h"
 #include "cpu/elementwise.h"
+#include "cpu/rotate.h"
 
 namespace redline {
 namespace REDLINE_ISA {
-namespace {
 
-void rotate_halves(const float* x, const float* cos, const float* sin, float* y, int64_t half) {
-  for (int64_t i = 0; i < half; i += kLanes) {
-    const int64_t n = half - i < kLanes ? half - i : kLanes;
-    const f32x8 c = load_upto(cos + i, n), s = load_upto(sin + i, n);
-    const f32x8 first = load_upto(x + i, n), second = load_upto(x + half + i, n);
-    store_upto(y + i, n, first * c - second * s);
-    store_upto(y + half + i, n, second * c + first * s);
-  }
-}
-
-void rotate_pairs(const float* x, const float* cos, const float* sin, float* y, int64_t half) {
-  int64_t i = 0;
-#if REDLINE_ISA_avx2
-  const __m256i twice = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
-  for (; i + 4 <= half; i += 4) {
-    const __m256 c = _mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(cos + i)), twice);
-    const __m256 s = _mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(sin + i)), twice);
-    const __m256 v = _mm256_loadu_ps(x + 2 * i), swapped = _mm256_permute_ps(v, 0xb1);
-    _mm256_storeu_ps(y + 2 * i, _mm256_addsub_ps(_mm256_mul_ps(v, c), _mm256_mul_ps(swapped, s)));
-  }
-#endif
-  for (; i < half; ++i) {
-    const float first = x[2 * i], second = x[2 * i + 1];
-    y[2 * i] = first * cos[i] - second * sin[i];
-    y[2 * i + 1] = second * cos[i] + first * sin[i];
-  }
-}
-
-}  // namespace
-
-void rope(const float* x, int64_t x_stride, const float* cos, const float* sin, const int32_t* positions,
-          bool interleaved, float* y, int64_t tokens, int64_t heads, int64_t dim, int64_t half) {
+void rope(const float* x, int64_t x_stride, const RopeArgs& a, float* y, int64_t tokens, int64_t heads, int64_t dim) {
   parallel_for(tokens, rows_per_thread(heads * dim), [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      const float *c = cos + positions[t] * half, *s = sin + positions[t] * half;
-      for (int64_t h = 0; h < heads; ++h) {
-        const float* in = x + t * x_stride + h * dim;
-        float* out = y + (t * heads + h) * dim;
-        if (interleaved) rotate_pairs(in, c, s, out, half);
-        else rotate_halves(in, c, s, out, half);
-        std::memcpy(out + 2 * half, in + 2 * half, (dim - 2 * half) * sizeof(float));
-      }
-    }
+    for (int64_t t = begin; t < end; ++t) rotate(a, t, x + t * x_stride, y + t * heads * dim, heads, dim);
   });
 }
 

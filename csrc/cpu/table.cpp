@@ -30,6 +30,7 @@ const Kernels& table() {
     k.rope = rope;
     k.kv_store = kv_store;
     k.attention = attention;
+    k.rope_attention = rope_attention;
     k.argmax = argmax;
     k.sample = sample;
     k.top_logprobs = top_logprobs;

@@ -49,14 +49,15 @@ class Attention:
         num_heads = self.num_heads + 2 * self.num_kv_heads
         qkv_TO = self.qkv(ops, x_TD, norm=norm.operands)
         qkv_THD = qkv_TO.reshape(len(x_TD), num_heads, self.head_dim)
-        q_THD, k_THD = self._rotate(ops, qkv_THD, batch)
-        v_THD = qkv_THD[:, self.num_heads + self.num_kv_heads :]
-        k_cache, v_cache = kv.k[self.layer], kv.v[self.layer]
-        ops.kv_store(k_THD, v_THD, k_cache, v_cache, batch.slots_T)
-        o_THD: F32 = ops.attention(
+        q_THD, k_THD = self._normed(ops, qkv_THD)
+        o_THD: F32 = ops.rope_attention(
             q_THD,
-            k_cache,
-            v_cache,
+            k_THD,
+            qkv_THD[:, self.num_heads + self.num_kv_heads :],
+            *self.rotary.operands(batch.positions_T),
+            batch.slots_T,
+            kv.k[self.layer],
+            kv.v[self.layer],
             batch.block_tables_SB,
             batch.query_start_S1,
             batch.context_lens_S,
@@ -67,12 +68,9 @@ class Attention:
         o_TD = o_THD.reshape(len(o_THD), self.num_heads * self.head_dim)
         return self.output(ops, take_rows(o_TD, rows_R), addend=residual_RD)
 
-    def _rotate(self, ops: Any, qkv_THD: F32, batch: Batch) -> tuple[F32, F32]:
+    def _normed(self, ops: Any, qkv_THD: F32) -> tuple[F32, F32]:
         last_key = self.num_heads + self.num_kv_heads
+        q_THD, k_THD = qkv_THD[:, : self.num_heads], qkv_THD[:, self.num_heads : last_key]
         if self.q_norm is None or self.k_norm is None:
-            qk_THD = self.rotary(ops, qkv_THD[:, :last_key], batch.positions_T)
-            return qk_THD[:, : self.num_heads], qk_THD[:, self.num_heads :]
-        q_THD = self.q_norm(ops, qkv_THD[:, : self.num_heads])
-        k_THD = self.k_norm(ops, qkv_THD[:, self.num_heads : last_key])
-        positions_T = batch.positions_T
-        return self.rotary(ops, q_THD, positions_T), self.rotary(ops, k_THD, positions_T)
+            return q_THD, k_THD
+        return self.q_norm(ops, q_THD), self.k_norm(ops, k_THD)

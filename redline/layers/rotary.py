@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import ceil, floor, log, pi
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -33,10 +33,9 @@ class RotaryTable:
         pairs = self.spec.rotary_dim // 2
         self._cos_PR = self._sin_PR = np.empty((0, pairs), np.float32)
 
-    def __call__(self, ops: Any, x_THD: F32, positions_T: I32) -> F32:
-        """Rotate; the table must cover the positions already (see `cover`)."""
-        y_THD: F32 = ops.rope(x_THD, self._cos_PR, self._sin_PR, positions_T, self.spec.interleaved)
-        return y_THD
+    def operands(self, positions_T: I32) -> tuple[F32, F32, I32, bool]:
+        """What an op needs to rotate; the table must cover the positions already (see `cover`)."""
+        return self._cos_PR, self._sin_PR, positions_T, self.spec.interleaved
 
     def cover(self, num_positions: int) -> bool:
         """Make the table hold positions 0..num_positions-1, at least; True when it has moved for that."""

@@ -28,6 +28,7 @@ OPS: dict[str, tuple[str, ...]] = {
     "rope": ("rope",),
     "kv_store": ("kv_store",),
     "attention": ("attention",),
+    "rope_attention": ("rope_attention",),
     "argmax": ("argmax",),
     "sample": ("sample",),
     "top_logprobs": ("top_logprobs",),

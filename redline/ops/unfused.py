@@ -1,4 +1,4 @@
-"""unfused(): a backend whose matmuls only multiply, with an op of its own for all that they might do besides.
+"""unfused(): a backend with an op for each thing: matmuls only multiply, attention neither turns nor stores.
 
 The baseline of fusion: the same bits, more passes over memory.
 """
@@ -9,14 +9,16 @@ from typing import Any, Unpack
 
 from redline.ops.fused import Fused
 from redline.ops.registry import Backend
+from redline.ops.rope_attention.composed import composed
 
 MATMULS = ("matmul_float", "matmul_int")
 
 
 def unfused(ops: Backend) -> Backend:
-    """`ops` with separate norms, gates and sums. A bias stays: it is part of what a linear layer is."""
+    """`ops` with separate norms, gates, sums, rotations and stores. A bias stays in its matmul."""
     separate = {name: _separate(ops, getattr(ops, name)) for name in MATMULS}
-    return Backend(**{**vars(ops), **separate})
+    rope_attention = composed(ops.rope, ops.kv_store, ops.attention)
+    return Backend(**{**vars(ops), **separate, "rope_attention": rope_attention})
 
 
 def _separate(ops: Backend, matmul: Any) -> Any:

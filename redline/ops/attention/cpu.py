@@ -9,17 +9,16 @@ from redline.ops.kv_store.layout import LAYOUT, block_size_of
 from redline.ops.recording import new_array
 
 
-def attention(  # noqa: PLR0913 - the operands of the op
+def check_attention(
     q_THD: F32,
     k_cache: Array,
     v_cache: Array,
     block_tables_SB: I32,
     query_start_S1: I32,
     context_lens_S: I32,
-    scale: float,
     window: int,
     soft_cap: float,
-) -> F32:
+) -> None:
     heads, dim = q_THD.shape[1:]
     if (
         block_size_of(k_cache, v_cache, dim) < 1
@@ -34,6 +33,32 @@ def attention(  # noqa: PLR0913 - the operands of the op
             f"context_lens {context_lens_S.shape}, {window = }, {soft_cap = }; they must be [T, H, D], "
             f"{LAYOUT} of H / group heads, [S, B], [S + 1], [S], and not negative"
         )
+
+
+def bad_sequence(
+    s: int, q_THD: F32, k_cache: Array, block_tables_SB: I32, query_start_S1: I32, context_lens_S: I32
+) -> KernelError:
+    return KernelError(
+        f"attention: sequence {s} has query rows {query_start_S1[s]}:{query_start_S1[s + 1]} "
+        f"of {len(q_THD)}, context {context_lens_S[s]} and blocks {block_tables_SB[s].tolist()}; the "
+        f"context must hold the queries and fit the blocks, and each block must be below {len(k_cache)}"
+    )
+
+
+def attention(  # noqa: PLR0913 - the operands of the op
+    q_THD: F32,
+    k_cache: Array,
+    v_cache: Array,
+    block_tables_SB: I32,
+    query_start_S1: I32,
+    context_lens_S: I32,
+    scale: float,
+    window: int,
+    soft_cap: float,
+) -> F32:
+    check_attention(
+        q_THD, k_cache, v_cache, block_tables_SB, query_start_S1, context_lens_S, window, soft_cap
+    )
     o_THD = new_array(q_THD.shape)
     bad = _kernels.attention(
         q_THD,
@@ -48,10 +73,5 @@ def attention(  # noqa: PLR0913 - the operands of the op
         o_THD,
     )
     if bad >= 0:
-        rows = f"{query_start_S1[bad]}:{query_start_S1[bad + 1]}"
-        raise KernelError(
-            f"attention: sequence {bad} has query rows {rows} of {len(q_THD)}, context {context_lens_S[bad]} "
-            f"and blocks {block_tables_SB[bad].tolist()}; the context must hold the queries and fit the "
-            f"blocks, and each block must be below {len(k_cache)}"
-        )
+        raise bad_sequence(bad, q_THD, k_cache, block_tables_SB, query_start_S1, context_lens_S)
     return o_THD
