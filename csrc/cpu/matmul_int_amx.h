@@ -195,7 +195,7 @@ struct FixedMatmul {
   static constexpr int64_t kRowsAtOnce = 2 * kTileRows;
   // Many rows are read again for each few strips; with few, planes should still be in the first-level cache.
   static int64_t strips_together(int64_t rows) { return rows > kManyRows ? kStrips : 4; }
-  static int64_t tasks_per_thread(int64_t rows) { return rows > kManyRows ? 3 : 8; }
+  static int64_t tasks_per_thread(int64_t rows) { return rows > kManyRows ? 3 : rows <= 64 ? 2 : 8; }
   using Panels = uint8_t*;  // a place for the planes of each strip; null where few rows take the codes
 
   static Panels load(const IntMatrix&, const Rows& rows, const Strip*, int n) {

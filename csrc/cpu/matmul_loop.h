@@ -90,7 +90,7 @@ struct NoPanels {
   static constexpr int kStrips = 2;
   static constexpr int64_t kRowsAtOnce = int64_t{1} << 40;
   static int64_t strips_together(int64_t) { return kStrips; }
-  static int64_t tasks_per_thread(int64_t) { return 8; }
+  static int64_t tasks_per_thread(int64_t rows) { return rows <= 64 ? 2 : 8; }
   struct Panels {};
   template <typename Matrix, typename Rows>
   static Panels load(const Matrix&, const Rows&, const Strip*, int) {
