@@ -120,9 +120,10 @@ class Pool {
   std::vector<std::thread> workers_;
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::atomic<uint64_t> state_{0};
+  // What threads wait for and what they fight for are in lines of their own.
+  alignas(64) std::atomic<uint64_t> state_{0};
   std::atomic<int> sleepers_{0};
-  std::atomic<int64_t> next_{0};
+  alignas(64) std::atomic<int64_t> next_{0};
   std::atomic<bool> stop_{false};
   const std::function<void(int64_t, int64_t)>* body_ = nullptr;
   int64_t size_ = 0, grain_ = 1;
