@@ -79,8 +79,13 @@ class AsyncLLM(OpenedModel):
         *,
         request_id: str | None = None,
         priority: int = 0,
+        tenant: str = "",
+        deadline_s: float | None = None,
     ) -> AsyncGenerator[Delta]:
         """Yield the answer as it is produced. Closing the iterator, or cancelling its task, aborts.
+
+        The lower `priority` goes first. The order "fair" shares among tenants, "deadline" looks at
+        `deadline_s`: when the first token is wanted, in seconds from now.
 
         Raises RequestError, CapacityError, QueueFull or EngineDead on the first iteration.
         """
@@ -92,7 +97,13 @@ class AsyncLLM(OpenedModel):
         request_id = request_id or f"{self._id_prefix}-{next(self._request_ids)}"
         deltas: asyncio.Queue[Delta] = asyncio.Queue()
         self._register(request_id, deltas)
-        self._inbox.put(lambda: self._add(request_id, token_ids, params, priority, arrival_s))
+        options = {
+            "priority": priority,
+            "tenant": tenant,
+            "deadline_s": deadline_s,
+            "arrival_s": arrival_s,
+        }
+        self._inbox.put(lambda: self._add(request_id, token_ids, params, options))
         try:
             while True:
                 delta = await deltas.get()
@@ -133,10 +144,13 @@ class AsyncLLM(OpenedModel):
             self._fail_all()
 
     def _obey(self) -> bool:
-        """Run the commands that wait; block for one when there is nothing else to do. False: stop."""
+        """Run the commands that wait; block for one while there is nothing else to do. False: stop."""
         while True:
+            idle_s = self._engine.idle_for_s()
             try:
-                command = self._inbox.get(block=not self._engine.has_work)
+                command = self._inbox.get(
+                    block=not self._engine.has_work or idle_s is not None, timeout=idle_s
+                )
             except queue.Empty:
                 return True
             if command is None:
@@ -148,11 +162,10 @@ class AsyncLLM(OpenedModel):
         request_id: str,
         token_ids: list[int],
         params: SamplingParams,
-        priority: int,
-        arrival_s: float,
+        options: dict[str, Any],
     ) -> None:
         try:
-            self._engine.add(request_id, token_ids, params, priority=priority, arrival_s=arrival_s)
+            self._engine.add(request_id, token_ids, params, **options)
         except RedlineError as error:
             self._publish([Delta(request_id=request_id, error=error)])
 

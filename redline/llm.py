@@ -24,7 +24,7 @@ class LLM(OpenedModel):
         [output] = llm.generate(["The capital of France is"], SamplingParams(temperature=0, max_tokens=8))
         print(output.text)
 
-    Keyword options are the fields of EngineConfig. All prompts of one call run as one continuous batch.
+    Keyword options are the fields of EngineConfig. All prompts of one call run together.
     Use it from one thread; AsyncLLM serves many callers.
 
     Raises ConfigError, ModelError or CapacityError.
@@ -119,6 +119,8 @@ class LLM(OpenedModel):
 
     def _step(self) -> None:
         self._abort_left()
+        if self._engine.idle_for_s() is not None:
+            self._engine.flush()  # nobody else adds requests while this thread is in here
         for delta in self._engine.step():
             if delta.request_id in self._collectors:
                 self._collectors[delta.request_id].add(delta)

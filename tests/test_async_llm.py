@@ -35,6 +35,34 @@ def test_concurrent_streams_equal_the_offline_answers():
         assert deltas[-1].metrics.num_output_tokens == 12
 
 
+@pytest.mark.parametrize("batching", ["static", "dynamic"])
+def test_a_closed_batch_that_does_not_fill_starts_after_its_window(batching):
+    offline = LLM(str(smollm2()), max_context=256, kv_memory="64MiB").generate(PROMPTS[:3], PARAMS)
+
+    async def main():
+        async with open_llm(batching=batching, batch_window=0.3, max_batch=2) as llm:
+            both = await asyncio.gather(collect(llm, PROMPTS[0]), collect(llm, PROMPTS[1]))
+            return [*both, await collect(llm, PROMPTS[2])]
+
+    streams = asyncio.run(main())
+    for deltas, expected in zip(streams, offline, strict=True):
+        assert "".join(delta.text for delta in deltas) == expected.text
+    assert streams[2][-1].metrics.queue_s >= 0.3
+
+
+def test_an_urgent_request_takes_a_place_in_a_full_batch():
+    async def main():
+        async with open_llm(order="priority", max_batch=1) as llm:
+            endless = SamplingParams(temperature=0.0, max_tokens=200, ignore_eos=True)
+            slow = llm.stream(PROMPTS[0], endless, priority=1)
+            await anext(slow)
+            await collect(llm, PROMPTS[1], priority=0)
+            assert llm.stats().num_preemptions == 1
+            await slow.aclose()
+
+    asyncio.run(main())
+
+
 def test_leaving_a_stream_aborts_the_request():
     async def main():
         async with open_llm() as llm:

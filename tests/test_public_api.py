@@ -48,15 +48,15 @@ METHODS = {
     },
     "AsyncLLM": {
         "__init__": ["self", "model", "progress", "options"],
-        "stream": ["self", "prompt", "params", "request_id", "priority"],
+        "stream": ["self", "prompt", "params", "request_id", "priority", "tenant", "deadline_s"],
         "close": ["self"],
     },
 }
 
 OPTIONS = [
     "model", "max_context", "max_batch", "max_waiting", "threads", "device", "backend", "batching",
-    "prefix_cache", "chunked_prefill", "kv_format", "kv_memory", "block_size", "compute",
-    "fusion", "graph_replay",
+    "batch_window", "order", "prefix_cache", "chunked_prefill", "prompt_share", "prefill_first", "kv_format",
+    "kv_memory", "block_size", "compute", "fusion", "graph_replay",
 ]  # fmt: skip
 
 

@@ -21,14 +21,20 @@ NAMES = {
     "device": "where to run (default: auto)",
     "backend": "which kernels run: compiled (cpu) or the slow reference (default: auto)",
     "batching": "when sequences join the batch (default: continuous)",
+    "order": "who is admitted first (default: fcfs)",
     "kv_format": "number format of the K/V cache (default: auto)",
     "compute": "integer kernels, or float ones on dequantised weights (default: auto)",
 }
-SWITCHES = {
+NUMBERS = {
+    "batch_window": "seconds that a closed batch waits to fill (default: 1 static, 0.05 dynamic)",
+    "prompt_share": "of the token budget, for one prompt while others want some (default: 0.5)",
+}
+ON = {
     "prefix_cache": "reuse the K/V of equal prompt beginnings",
     "fusion": "norms, gates and sums in the passes of the matmuls",
     "graph_replay": "record the ops of a decode step once and replay them",
 }
+OFF = {"prefill_first": "compute prompts before decodes"}
 
 
 def add_engine_flags(parser: argparse.ArgumentParser) -> None:
@@ -50,11 +56,13 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help="token budget of one step; none: whole prompts at once (default: 512)",
     )
-    for name, text in SWITCHES.items():
-        action = argparse.BooleanOptionalAction
-        group.add_argument(
-            _flag(name), action=action, default=argparse.SUPPRESS, help=f"{text} (default: on)"
-        )
+    for name, text in NUMBERS.items():
+        group.add_argument(_flag(name), type=float, metavar="X", default=argparse.SUPPRESS, help=text)
+    for switches, default in ((ON, "on"), (OFF, "off")):
+        for name, text in switches.items():
+            action = argparse.BooleanOptionalAction
+            help_text = f"{text} (default: {default})"
+            group.add_argument(_flag(name), action=action, default=argparse.SUPPRESS, help=help_text)
     group.add_argument(
         "--kv-memory",
         metavar="SIZE",
@@ -65,7 +73,7 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
 
 def engine_options(args: argparse.Namespace) -> dict[str, Any]:
     """The options of EngineConfig that the command line set, without the model."""
-    names = [*INTEGERS, *NAMES, *SWITCHES, "chunked_prefill", "kv_memory"]
+    names = [*INTEGERS, *NAMES, *NUMBERS, *ON, *OFF, "chunked_prefill", "kv_memory"]
     return {name: getattr(args, name) for name in names if hasattr(args, name)}
 
 

@@ -14,11 +14,12 @@ _UNITS = {"": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10
 CHOICES: dict[str, tuple[str, ...]] = {
     "device": ("auto", "cpu"),
     "backend": ("auto", "cpu", "reference"),
-    "batching": ("continuous",),
+    "batching": ("continuous", "static", "dynamic"),
+    "order": ("fcfs", "priority", "shortest", "longest_prefix", "fair", "deadline"),
     "kv_format": ("auto", "f32", "f16", "int8"),
     "compute": ("auto", "int8", "float"),
 }
-SWITCHES = ("prefix_cache", "fusion", "graph_replay")
+SWITCHES = ("prefill_first", "prefix_cache", "fusion", "graph_replay")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,9 +36,15 @@ class EngineConfig:
     threads: int | None = None  # None: REDLINE_THREADS, else all cores
     device: Literal["auto", "cpu"] = "auto"
     backend: Literal["auto", "cpu", "reference"] = "auto"
-    batching: Literal["continuous"] = "continuous"
+    batching: Literal["continuous", "static", "dynamic"] = "continuous"
+    batch_window: float | None = (
+        None  # seconds that a closed batch waits for more; None: by the kind of batching
+    )
+    order: Literal["fcfs", "priority", "shortest", "longest_prefix", "fair", "deadline"] = "fcfs"
     prefix_cache: bool = True
     chunked_prefill: int | None = 512  # token budget of one step; None: whole prompts
+    prompt_share: float = 0.5  # of that budget: the most for one prompt while others want some
+    prefill_first: bool = False  # prompts before decodes
     kv_format: Literal["auto", "f32", "f16", "int8"] = "auto"
     kv_memory: int | str = "auto"  # bytes, "512MiB", "2GiB" or "auto"
     block_size: int = 16  # tokens of one K/V block
@@ -57,6 +64,9 @@ class EngineConfig:
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be true or false")
         self._check_counts()
+        _number("prompt_share", self.prompt_share, 0.001, 1.0)
+        if self.batch_window is not None:
+            _number("batch_window", self.batch_window, 0.0, 3600.0)
         if self.kv_memory != "auto":
             parse_bytes("kv_memory", self.kv_memory)
 
@@ -102,3 +112,8 @@ def _count(name: str, value: object, low: int, high: int, *, optional: bool = Fa
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         none = " or None" if optional else ""
         raise ConfigError(f"{name} is {value!r}; it must be an integer between {low} and {high}{none}")
+
+
+def _number(name: str, value: object, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ConfigError(f"{name} is {value!r}; it must be a number between {low} and {high}")

@@ -48,12 +48,17 @@ class PlanBuilder:
         self._copies: dict[int, BlockCopy] = {}
 
     def add(self, seq: Sequence, num_tokens: int, copy: BlockCopy | None = None) -> None:
-        """Compute the next tokens of a sequence, after a block copy if it needs one."""
+        """Compute the next tokens of a sequence, after a block copy if it needs one. Again: so many."""
         start = seq.num_computed_tokens
         samples = start + num_tokens == seq.num_tokens
         self._items[seq.seq_id] = PlanItem(seq, start, num_tokens, samples)
         if copy is not None:
             self._copies[seq.seq_id] = copy
+
+    def num_planned(self, seq: Sequence) -> int:
+        """Tokens of a sequence that are in the plan so far."""
+        item = self._items.get(seq.seq_id)
+        return item.num_tokens if item else 0
 
     def take_back(self, seq: Sequence) -> None:
         """Forget the work of a sequence, if it has any, and return its tokens to the budget."""

@@ -1,11 +1,11 @@
 """Scheduler: which tokens of which sequences the next step computes.
 
 Continuous batching (Yu et al., "Orca", OSDI 2022): the batch is put together anew for every step, so a
-sequence joins as soon as there is room and leaves with its last token. It buys throughput and short queues:
-a batch formed once waits for its longest member and keeps newcomers out. It hurts the gap between tokens,
-since prompts join steps that decode; chunked_prefill.py bounds that. The blocks that sequences hold are the
-business of blocks.py, block_tables.py and prefix.py, the order that of policy.py, lack of memory that of
-preemption.py.
+sequence joins as soon as there is room and leaves with its last token. It buys throughput and short queues: a
+batch formed once waits for its longest member and keeps newcomers out. It hurts the gap between tokens, since
+prompts join steps that decode; chunked_prefill.py bounds that. When sequences may join is the business of
+batching.py, who joins first that of order.py, the blocks that sequences hold that of blocks.py,
+block_tables.py and prefix.py, lack of memory that of preemption.py.
 
     plan = scheduler.schedule()                # admits, preempts, allocates
     ...                                        # copies, forward pass, sampling
@@ -19,13 +19,15 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from redline.core.batching import Batching, ContinuousBatching
 from redline.core.block_tables import BlockTables
 from redline.core.blocks import BlockPool
 from redline.core.chunked_prefill import step_budget
+from redline.core.order import FirstComeOrder, Order, first_come
 from redline.core.plan import Plan, PlanBuilder
-from redline.core.policy import SequenceQueue
 from redline.core.preemption import RecomputePreemption
 from redline.core.prefix import PrefixIndex
+from redline.core.queue import SequenceQueue
 from redline.core.sequence import Sequence, Status
 from redline.errors import CapacityError, ConfigError
 
@@ -40,8 +42,12 @@ class SchedulerConfig:
     token_budget: int | None  # tokens of one step; None: prompts are computed whole
     block_size: int  # tokens
     max_context: int  # tokens of one sequence, prompt and output
+    prompt_share: float = 1.0  # of the token budget that one prompt may take while others want some
+    prefill_first: bool = False  # prompts before decodes
 
     def __post_init__(self) -> None:
+        if not 0 < self.prompt_share <= 1:
+            raise ConfigError(f"prompt_share is {self.prompt_share}; it must be above 0 and at most 1")
         for name in ("max_batch", "token_budget", "block_size", "max_context"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -49,31 +55,53 @@ class SchedulerConfig:
 
 
 class Scheduler:
-    """Decodes first, then running prompts, then new ones, each first come first served, in one token budget.
+    """Decodes first, then running prompts, then new ones, in one token budget.
+
+    Those who run are served first come first served, those who wait in the given order. With prefill_first,
+    prompts come before decodes: new requests start sooner, and everyone else waits for them.
 
     Needs one caller at a time. add, fork, abort and finish may come at any moment, also between schedule()
     and update(): blocks freed then are not handed out again before the next schedule().
     """
 
-    def __init__(self, config: SchedulerConfig, pool: BlockPool, prefix: PrefixIndex, clock: Clock) -> None:
+    def __init__(
+        self,
+        config: SchedulerConfig,
+        pool: BlockPool,
+        prefix: PrefixIndex,
+        clock: Clock,
+        *,
+        batching: Batching | None = None,  # None: continuous
+        order: Order | None = None,  # None: first come, first served
+    ) -> None:
         assert config.block_size == pool.block_size, f"{config.block_size = } {pool.block_size = }"
         self.config = config
         self.pool = pool
         self.prefix = prefix
         self._clock = clock
+        self._batching = batching or ContinuousBatching()
+        self._order = order or FirstComeOrder()
         self._tables = BlockTables(pool, prefix)
-        self._waiting = SequenceQueue()
-        self._running = SequenceQueue()
+        self._waiting = SequenceQueue(self._order.key)
+        self._running = SequenceQueue(first_come)
         self._preemption = RecomputePreemption(self._tables, self._waiting, self._running)
         self._sequences: dict[int, Sequence] = {}
         self._open_plan: Plan | None = None  # scheduled and not updated yet
-        # The first to wait, if it did not fit, and the releases before it was refused.
+        # Who was to be admitted and did not fit, and the releases before it was refused.
         self._refused: tuple[Sequence, int] | None = None
 
     @property
     def has_work(self) -> bool:
         """True while a sequence is waiting or running."""
         return bool(self._sequences)
+
+    def idle_until_s(self) -> float | None:
+        """When there is something to do again if nothing arrives; None: there is work now, or none at all."""
+        return None if len(self._running) else self._batching.opens_s(self._waiting)
+
+    def flush(self) -> None:
+        """Say that no more will arrive for now: a batching that waits for more starts with what it has."""
+        self._batching.flush()
 
     @property
     def num_waiting(self) -> int:
@@ -103,6 +131,7 @@ class Scheduler:
         assert seq.status is Status.WAITING and not seq.block_table, f"{seq} is not new"
         seq.max_num_tokens = self._max_num_tokens(seq)
         self._sequences[seq.seq_id] = seq
+        self._order.arrived(seq)
         self._waiting.add(seq)
 
     def fork(self, parent: Sequence, child: Sequence) -> None:
@@ -114,11 +143,12 @@ class Scheduler:
         """
         assert parent.salt == child.salt, f"{parent.salt = } {child.salt = }"
         self.add(child)
+        self._batching.forked(parent, child)
         if parent.status is not Status.RUNNING or len(self._running) >= self.config.max_batch:
             return
         # The step in progress may fill the parent's last block, and then the prefix index will own it.
         if self._tables.fork(parent, child, partial=self._open_plan is None):
-            self._start(child)
+            self._start(child, num_tokens=0)
 
     def abort(self, seq_id: int) -> None:
         """End a sequence now with reason "abort". Ids that are not here are ignored: it may have finished."""
@@ -131,21 +161,33 @@ class Scheduler:
         queue = self._running if seq.status is Status.RUNNING else self._waiting
         queue.remove(seq)
         self._tables.release(seq)
+        self._batching.ended(seq)
+        self._order.ended(seq)
         seq.status = Status.FINISHED
         seq.finish_reason = reason
 
     def schedule(self) -> Plan:
-        """Decide the next step and allocate for it. Empty only when nothing is waiting or running.
+        """Decide the next step and allocate for it. Empty when nothing runs and nobody may join
+        (idle_until_s()).
 
         If the last plan was never updated, its step has failed: its sequences are preempted, because what its
         copies and writes left in their blocks is unknown.
         """
         self._abandon_open_plan()
+        self._batching.open(self._waiting, self._clock())
+        if self._order.refresh(self._waiting):
+            self._waiting.sort()
         builder = PlanBuilder(step_budget(self.config.token_budget, self.config.max_context))
-        self._continue_running(builder)
-        self._admit_waiting(builder)
+        decodes = [seq for seq in self._running if seq.num_uncomputed_tokens == 1]
+        prefills = [seq for seq in self._running if seq.num_uncomputed_tokens > 1]
+        if not self.config.prefill_first:
+            self._continue(builder, decodes)
+        self._prefill(builder, prefills)
+        if self.config.prefill_first:
+            self._continue(builder, decodes)
         plan = builder.build()
-        assert plan.items or not self._sequences, f"{self.num_waiting = } {self.num_running = }: no progress"
+        idle = not self._sequences or self.idle_until_s() is not None
+        assert plan.items or idle, f"{self.num_waiting = } {self.num_running = }: no progress"
         self._open_plan = plan
         return plan
 
@@ -165,6 +207,7 @@ class Scheduler:
             if samples:
                 assert seq.num_tokens < seq.max_num_tokens, f"{seq} should be finished"
                 seq.output_token_ids.append(new_tokens[seq.seq_id])
+                self._order.sampled(seq)
             self._tables.register(seq, start)
 
     def check_integrity(self) -> None:
@@ -209,58 +252,93 @@ class Scheduler:
                 self._preemption.preempt(item.seq)
         self._open_plan = None
 
-    def _continue_running(self, builder: PlanBuilder) -> None:
-        """Decodes, then chunks of prompts that were started; blocks come from the last in order."""
-        decodes: list[Sequence] = []
-        prefills: list[Sequence] = []
-        for seq in self._running:
-            (decodes if seq.num_uncomputed_tokens == 1 else prefills).append(seq)
-        for seq in decodes + prefills:
+    def _prefill(self, builder: PlanBuilder, prefills: list[Sequence]) -> None:
+        """Chunks of prompts that were started, then new ones; what is left goes to those who wanted more."""
+        limit = self._prompt_limit(len(prefills))
+        self._continue(builder, prefills, limit)
+        self._admit_waiting(builder, limit)
+        if limit is not None:
+            self._continue(builder, [seq for seq in self._running if builder.num_planned(seq)])
+
+    def _prompt_limit(self, num_prefills: int) -> int | None:
+        """The most tokens of one prompt, until everyone had a turn; None: as many as there are."""
+        budget = self.config.token_budget
+        places = self.config.max_batch - len(self._running)
+        if budget is None or num_prefills + min(len(self._waiting), places) < 2:
+            return None
+        return max(1, int(budget * self.config.prompt_share))
+
+    def _continue(self, builder: PlanBuilder, seqs: list[Sequence], limit: int | None = None) -> None:
+        """Work on running sequences, in order; blocks come from the last in order."""
+        for seq in seqs:
             # A sequence preempted to make room for an earlier one is not running any more.
             if seq.status is Status.RUNNING:
-                self._plan(builder, seq, seq.num_uncomputed_tokens)
+                self._plan(builder, seq, limit)
 
-    def _admit_waiting(self, builder: PlanBuilder) -> None:
+    def _admit_waiting(self, builder: PlanBuilder, limit: int | None) -> None:
         """New sequences in order, while a place, budget and blocks are left; nobody overtakes.
 
         One spare block for each running sequence keeps the next few steps from preempting what was admitted.
         """
-        while self._waiting and len(self._running) < self.config.max_batch:
-            seq = self._waiting.first
+        while (seq := self._next_to_admit()) is not None:
+            full = len(self._running) >= self.config.max_batch
+            if full and not self._may_displace(seq):
+                return
             attempt = (seq, self._tables.num_releases)
             if attempt == self._refused:
                 return  # nothing was released since it did not fit; spare the lookup
             matched = self._tables.match(seq)
-            granted = builder.budget.grant(seq.num_tokens - len(matched) * self.pool.block_size)
+            num_tokens = seq.num_tokens - len(matched) * self.pool.block_size
+            granted = builder.budget.grant(_at_most(num_tokens, limit))
             if not granted:
                 return
             builder.budget.give_back(granted)
-            if not self._tables.admit(seq, matched, num_spare=len(self._running)):
+            if full or not self._tables.admit(seq, matched, num_spare=len(self._running)):
+                if self._may_displace(seq):
+                    self._displace_last(builder)
+                    continue
                 self._refused = attempt
                 return
             if seq.first_scheduled_s is None:
                 seq.num_cached_tokens = seq.num_computed_tokens
-            self._start(seq)
-            self._plan(builder, seq, seq.num_uncomputed_tokens)
+            self._start(seq, num_tokens)
+            self._plan(builder, seq, limit)
 
-    def _start(self, seq: Sequence) -> None:
-        """Move a waiting sequence into the batch."""
+    def _next_to_admit(self) -> Sequence | None:
+        return next((seq for seq in self._waiting if self._batching.admits(seq)), None)
+
+    def _may_displace(self, seq: Sequence) -> bool:
+        """Whether `seq` may take the place of the last who runs."""
+        if not self._order.preempts or not len(self._running):
+            return False
+        return seq.priority < self._preemption.victim().priority
+
+    def _displace_last(self, builder: PlanBuilder) -> None:
+        victim = self._preemption.victim()
+        builder.take_back(victim)
+        self._preemption.preempt(victim)
+
+    def _start(self, seq: Sequence, num_tokens: int) -> None:
+        """Move a waiting sequence, which has so many tokens to compute, into the batch."""
         self._waiting.remove(seq)
         self._running.add(seq)
         seq.status = Status.RUNNING
         if seq.first_scheduled_s is None:
             seq.first_scheduled_s = self._clock()
+            if self._order.admitted(seq, num_tokens):
+                self._waiting.sort()
 
-    def _plan(self, builder: PlanBuilder, seq: Sequence, num_wanted: int) -> None:
-        """Give a running sequence as many tokens as the budget grants, and the blocks for them."""
-        granted = builder.budget.grant(num_wanted)
+    def _plan(self, builder: PlanBuilder, seq: Sequence, limit: int | None) -> None:
+        """Give a running sequence more tokens, as the budget grants them, and the blocks for them."""
+        planned = builder.num_planned(seq)
+        granted = builder.budget.grant(_at_most(seq.num_uncomputed_tokens - planned, limit))
         if not granted:
             return
-        end = seq.num_computed_tokens + granted
+        end = seq.num_computed_tokens + planned + granted
         if not self._make_room(builder, seq, end):
             builder.budget.give_back(granted)
             return
-        builder.add(seq, granted, self._tables.extend(seq, end))
+        builder.add(seq, planned + granted, self._tables.extend(seq, end))
 
     def _make_room(self, builder: PlanBuilder, seq: Sequence, end: int) -> bool:
         """Free the blocks that a sequence needs up to `end`. False: it was itself the one to give way."""
@@ -272,3 +350,7 @@ class Scheduler:
             if victim is seq:
                 return False
         return True
+
+
+def _at_most(num_tokens: int, limit: int | None) -> int:
+    return num_tokens if limit is None else min(num_tokens, limit)

@@ -20,13 +20,15 @@ class Sequence:
     """One prompt and the tokens sampled after it.
 
     Only the scheduler changes a sequence once it was added. `arrival_s` is in seconds of the scheduler's
-    clock. Of two sequences the one with the lower `priority` goes first, then the earlier arrival. Blocks are
+    clock, as is `deadline_s`, by which the first token is wanted. Of two sequences the one with the lower
+    `priority` goes first, then it depends on the order (order.py); fairness counts by `tenant`. Blocks are
     shared through the prefix index only between sequences of equal `salt`. Raises RequestError on an empty
     prompt.
     """
 
     __slots__ = (
         "arrival_s",
+        "deadline_s",
         "block_table",
         "finish_reason",
         "first_scheduled_s",
@@ -41,6 +43,7 @@ class Sequence:
         "salt",
         "seq_id",
         "status",
+        "tenant",
     )
 
     def __init__(
@@ -52,6 +55,8 @@ class Sequence:
         *,
         priority: int = 0,
         salt: str = "",
+        tenant: str = "",
+        deadline_s: float | None = None,
     ) -> None:
         if not prompt_token_ids:
             raise RequestError("the prompt is empty; send at least one token", param="prompt")
@@ -61,6 +66,8 @@ class Sequence:
         self.arrival_s = arrival_s
         self.priority = priority
         self.salt = salt
+        self.tenant = tenant
+        self.deadline_s = deadline_s
         self.output_token_ids: list[int] = []
         self.status = Status.WAITING
         self.finish_reason: str | None = None

@@ -1,4 +1,7 @@
-"""build_engine(): the only place that reads switches. Each is settled here by choosing an implementation."""
+"""build_engine(): the only place, with scheduling.py, that reads switches.
+
+Each is settled here by choosing an implementation.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,12 @@ from redline import env
 from redline.cache.paged import PagedKV, block_bytes
 from redline.config.engine import EngineConfig
 from redline.config.resolve import ModelLimits, resolve_cache, resolve_runtime
-from redline.core.blocks import BlockPool
-from redline.core.prefix import NullPrefixIndex, RadixPrefixIndex
-from redline.core.scheduler import Scheduler, SchedulerConfig
 from redline.decoding.sampler import Sampler
 from redline.engine.engine import Engine
 from redline.engine.forward import EagerForward, ReplayForward
 from redline.engine.inputs import PromptEncoder
 from redline.engine.memory import hardware
+from redline.engine.scheduling import build_scheduler
 from redline.models.load import load_model
 from redline.models.pull import resolve_model
 from redline.models.spec import ModelSpec
@@ -60,25 +61,12 @@ def build_engine(config: EngineConfig, progress: Progress | None = None) -> Buil
         head_dim=spec.head_dim,
         dtype=runtime.kv_format,
     )
-    pool = BlockPool(cache.num_blocks, config.block_size)
-    prefix = RadixPrefixIndex(pool) if config.prefix_cache else NullPrefixIndex()
-    scheduler = Scheduler(
-        SchedulerConfig(
-            max_batch=config.max_batch,
-            token_budget=config.chunked_prefill,
-            block_size=config.block_size,
-            max_context=cache.max_context,
-        ),
-        pool,
-        prefix,
-        time.perf_counter,
-    )
     forward = ReplayForward if config.graph_replay and runtime.backend == "cpu" else EagerForward
     engine = Engine(
         model=model,
         kv=kv,
         forward=forward(model.decoder, kv),
-        scheduler=scheduler,
+        scheduler=build_scheduler(config, cache.num_blocks, cache.max_context),
         sampler=Sampler(ops),
         inputs=PromptEncoder(model.tokenizer, model.chat_template, spec.vocab_size, cache.max_context),
         max_waiting=config.max_waiting,

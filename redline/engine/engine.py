@@ -67,9 +67,14 @@ class Engine:
         params: SamplingParams,
         *,
         priority: int = 0,
+        tenant: str = "",
+        deadline_s: float | None = None,
         arrival_s: float | None = None,
     ) -> None:
         """Queue a request whose prompt came from `inputs`; it arrived now, or earlier by the engine's clock.
+
+        `tenant` is whom fairness counts it for, `deadline_s` when its first token is wanted, in seconds from
+        its arrival; the orders "fair" and "deadline" look at them.
 
         Raises RequestError when the parameters do not fit, CapacityError when the request can never fit the
         K/V memory, QueueFull when too many wait.
@@ -80,7 +85,15 @@ class Engine:
         if self.scheduler.num_waiting >= self._max_waiting:
             raise QueueFull(f"{self._max_waiting} requests are waiting already; try again later")
         arrival_s = self.now_s() if arrival_s is None else arrival_s
-        seq = Sequence(next(self._seq_ids), list(prompt_token_ids), params, arrival_s, priority=priority)
+        seq = Sequence(
+            next(self._seq_ids),
+            list(prompt_token_ids),
+            params,
+            arrival_s,
+            priority=priority,
+            tenant=tenant,
+            deadline_s=None if deadline_s is None else arrival_s + deadline_s,
+        )
         self.scheduler.add(seq)
         seed = params.seed if params.seed is not None else secrets.randbits(63)
         lead = self._choice(0, seq, seed)
@@ -88,6 +101,15 @@ class Engine:
         self._requests[request_id] = request
         self._owner[seq.seq_id] = (request, lead)
         self._prompt_tokens += len(prompt_token_ids)
+
+    def idle_for_s(self) -> float | None:
+        """Seconds with nothing to do unless a request arrives; None: there is work now, or none at all."""
+        until_s = self.scheduler.idle_until_s()
+        return None if until_s is None else max(0.0, until_s - self.now_s()) or None
+
+    def flush(self) -> None:
+        """Say that no more requests will come for now: closed batches start with what waits."""
+        self.scheduler.flush()
 
     def now_s(self) -> float:
         """The engine's clock."""
@@ -184,6 +206,8 @@ class Engine:
                 lead.seq.params,
                 lead.seq.arrival_s,
                 priority=lead.seq.priority,
+                tenant=lead.seq.tenant,
+                deadline_s=lead.seq.deadline_s,
             )
             child.output_token_ids.append(sample.token_id)
             self.scheduler.fork(lead.seq, child)

@@ -2,14 +2,33 @@
 
 from collections.abc import Callable
 from itertools import count
+from typing import Any
 
 from redline.config.sampling import SamplingParams
+from redline.core.batching import ClosedBatching, ContinuousBatching
 from redline.core.blocks import BlockPool
+from redline.core.fairness import FairOrder
+from redline.core.order import (
+    DeadlineOrder,
+    FirstComeOrder,
+    LongestPrefixOrder,
+    Order,
+    PriorityOrder,
+    ShortestOrder,
+)
 from redline.core.plan import Plan
 from redline.core.prefix import NullPrefixIndex, RadixPrefixIndex
 from redline.core.scheduler import Scheduler, SchedulerConfig
 from redline.core.sequence import Sequence, Status
 from tests.core.fake_model import FakeModel, generate
+
+ORDERS = {
+    "fcfs": FirstComeOrder,
+    "priority": PriorityOrder,
+    "shortest": ShortestOrder,
+    "fair": FairOrder,
+    "deadline": DeadlineOrder,
+}
 
 
 class Harness:
@@ -24,14 +43,32 @@ class Harness:
         token_budget: int | None = 16,
         max_context: int = 128,
         prefix_cache: bool = True,
+        prompt_share: float = 1.0,
+        prefill_first: bool = False,
+        batching: str = "continuous",
+        window_s: float = 2.0,
+        order: str = "fcfs",
     ) -> None:
         self.pool = BlockPool(num_blocks, block_size)
         self.prefix = RadixPrefixIndex(self.pool) if prefix_cache else NullPrefixIndex()
         config = SchedulerConfig(
-            max_batch=max_batch, token_budget=token_budget, block_size=block_size, max_context=max_context
+            max_batch=max_batch,
+            token_budget=token_budget,
+            block_size=block_size,
+            max_context=max_context,
+            prompt_share=prompt_share,
+            prefill_first=prefill_first,
         )
         self.now_s = 0.0
-        self.scheduler = Scheduler(config, self.pool, self.prefix, lambda: self.now_s)
+        closed = ClosedBatching(max_batch, window_s)
+        self.scheduler = Scheduler(
+            config,
+            self.pool,
+            self.prefix,
+            lambda: self.now_s,
+            batching=ContinuousBatching() if batching == "continuous" else closed,
+            order=self._order(order),
+        )
         self.model = FakeModel(num_blocks, block_size)
         self.live: dict[int, Sequence] = {}
         self.seqs: list[Sequence] = []  # all that were ever added
@@ -41,11 +78,14 @@ class Harness:
         self._uncertain: set[int] = set()  # in a failed step, whose copies were not made
         self._ids = count()
 
-    def new(
-        self, prompt: list[int], max_tokens: int | None = 8, seed: int = 0, salt: str = "", priority: int = 0
-    ) -> Sequence:
+    def _order(self, name: str) -> Order:
+        if name == "longest_prefix":
+            return LongestPrefixOrder(self.prefix, self.pool.block_size)
+        return ORDERS[name]()
+
+    def new(self, prompt: list[int], max_tokens: int | None = 8, seed: int = 0, **options: Any) -> Sequence:
         params = SamplingParams(max_tokens=max_tokens, seed=seed)
-        return Sequence(next(self._ids), prompt, params, self.now_s, salt=salt, priority=priority)
+        return Sequence(next(self._ids), prompt, params, self.now_s, **options)
 
     def add(
         self,
@@ -53,11 +93,10 @@ class Harness:
         max_tokens: int | None = 8,
         *,
         seed: int = 0,
-        salt: str = "",
-        priority: int = 0,
         stop_after: int | None = None,
+        **options: Any,
     ) -> Sequence:
-        seq = self.new(prompt, max_tokens, seed, salt, priority)
+        seq = self.new(prompt, max_tokens, seed, **options)
         self.scheduler.add(seq)
         self._remember(seq, stop_after)
         return seq
@@ -65,9 +104,8 @@ class Harness:
     def fork(self, parent: Sequence, *, num_outputs: int | None = None, seed: int = 1) -> Sequence:
         """Fork with the parent's first `num_outputs` outputs (all), and go on with another seed."""
         num_outputs = len(parent.output_token_ids) if num_outputs is None else num_outputs
-        child = self.new(
-            parent.prompt_token_ids, parent.params.max_tokens, seed, parent.salt, parent.priority
-        )
+        options = {"salt": parent.salt, "priority": parent.priority, "tenant": parent.tenant}
+        child = self.new(parent.prompt_token_ids, parent.params.max_tokens, seed, **options)
         child.output_token_ids.extend(parent.output_token_ids[:num_outputs])
         self.scheduler.fork(parent, child)
         self._num_forced[child.seq_id] = num_outputs
@@ -99,6 +137,7 @@ class Harness:
             if not self.scheduler.has_work:
                 return
             self.step()
+            self.now_s = max(self.now_s, self.scheduler.idle_until_s() or 0.0)
         raise AssertionError(f"work is left after {max_steps} steps: {list(self.live.values())}")
 
     def check(self) -> None:
@@ -155,7 +194,8 @@ class Harness:
         targets = [target for _, target in plan.copies]
         assert set(targets) <= {block for item in plan.items for block in item.seq.block_table}
         assert len(set(targets)) == len(targets)
-        self._check_decodes_first(planned)
+        if not config.prefill_first:
+            self._check_decodes_first(planned)
 
     def _check_decodes_first(self, planned: dict[int, object]) -> None:
         running = [seq for seq in self.live.values() if seq.status is Status.RUNNING]

@@ -6,7 +6,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from redline.core.sequence import Status
 from redline.errors import CapacityError
-from tests.core.harness import Harness
+from tests.core.harness import ORDERS, Harness
 
 REPEATABLE = {
     "deadline": None,
@@ -15,6 +15,12 @@ REPEATABLE = {
     "suppress_health_check": list(HealthCheck),
 }
 
+policies = {
+    "prompt_share": st.sampled_from([1.0, 1.0, 0.5, 0.1]),
+    "prefill_first": st.sampled_from([False, False, True]),
+    "batching": st.sampled_from(["continuous", "continuous", "closed"]),
+    "order": st.sampled_from([*ORDERS, "longest_prefix"]),
+}
 configs = st.fixed_dictionaries(
     {
         "num_blocks": st.integers(3, 24),
@@ -23,6 +29,7 @@ configs = st.fixed_dictionaries(
         "token_budget": st.none() | st.integers(1, 20),
         "max_context": st.integers(10, 60),
         "prefix_cache": st.booleans(),
+        **policies,
     }
 )
 busy_configs = st.fixed_dictionaries(
@@ -33,6 +40,7 @@ busy_configs = st.fixed_dictionaries(
         "token_budget": st.none() | st.integers(4, 40),
         "max_context": st.integers(40, 80),
         "prefix_cache": st.booleans(),
+        **policies,
     }
 )
 token_ids = st.lists(st.integers(0, 1), min_size=1, max_size=16)
@@ -51,6 +59,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         salt=salts,
         priority=st.sampled_from([0, 0, 1]),
         stop_after=st.none() | st.integers(1, 9),
+        tenant=st.sampled_from(["", "", "other"]),
+        deadline_s=st.none() | st.floats(0, 9),
         later_s=st.sampled_from([0.0, 1.0]),
     )
     def add(self, prompt, max_tokens, later_s, **options):
@@ -135,7 +145,11 @@ def _arrive(harness, random):
     start = random.choice(harness.seqs).token_ids[: random.randrange(16)] if harness.seqs else []
     prompt = start + random.choices([0, 1], k=random.randrange(1, 12))
     try:
-        options = {"salt": random.choice("aab"), "priority": random.choice([0, 0, 0, 1])}
+        options = {
+            "salt": random.choice("aab"),
+            "priority": random.choice([0, 0, 0, 1]),
+            "tenant": random.choice("xxy"),
+        }
         harness.add(prompt, random.randrange(1, 24), seed=random.randrange(2), **options)
     except CapacityError:
         return

@@ -83,6 +83,23 @@ def test_any_chunk_size(prompts, alone, chunk):
     assert run(prompts, chunked_prefill=chunk)[0] == alone
 
 
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"batching": "static", "max_batch": 5},
+        {"batching": "dynamic", "max_batch": 7},
+        {"prefill_first": True},
+        {"prompt_share": 0.2, "chunked_prefill": 40},
+        {"order": "shortest", "max_batch": 6},
+        {"order": "longest_prefix", "max_batch": 6},
+        {"order": "fair", "max_batch": 6},
+    ],
+    ids=lambda policy: "-".join(map(str, policy.values())),
+)
+def test_with_any_policy(prompts, alone, policy):
+    assert run(prompts, **policy)[0] == alone
+
+
 def test_with_preemption(prompts, alone):
     got, stats = run(prompts, kv_memory="12MiB", prefix_cache=False)
     assert got == alone

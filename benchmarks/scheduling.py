@@ -1,0 +1,186 @@
+#!/usr/bin/env python3
+"""What the scheduler's policies buy, on SmolLM2 with arrivals in time: throughput and time to first token.
+
+    .venv/bin/python benchmarks/scheduling.py --repeats 3 --json out.json --markdown out.md
+
+`batching`: requests with log-normal lengths (median 100 tokens in, 60 out) that arrive at random times, twice
+as fast as static batching serves them; continuous against static and dynamic batching, batches of 16.
+`share`: 20 prompts of 40 tokens arrive within a second after one of 6,000 tokens, against the same 20 alone,
+with prompt_share on and off. Variants take turns in each repeat; ratios are of medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import statistics
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from redline import AsyncLLM, SamplingParams
+from redline.bench.environment import environment
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A request and when it comes, in seconds."""
+
+    at_s: float
+    prompt: list[int]
+    output_tokens: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """Of one run: output tokens per second, and the times to first token."""
+
+    tokens_per_s: float
+    ttft_s: list[float]
+
+    def percentile(self, share: float) -> float:
+        ordered = sorted(self.ttft_s)
+        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def random_prompt(draw: random.Random, length: int) -> list[int]:
+    return [draw.randrange(1000, 40000) for _ in range(length)]
+
+
+def heavy_tailed(seed: int, count: int, per_second: float) -> list[Arrival]:
+    draw, at_s, arrivals = random.Random(seed), 0.0, []
+    for _ in range(count):
+        at_s += draw.expovariate(per_second)
+        length = min(800, max(8, round(100 * draw.lognormvariate(0, 0.8))))
+        output = min(600, max(4, round(60 * draw.lognormvariate(0, 1.1))))
+        arrivals.append(Arrival(at_s, random_prompt(draw, length), output))
+    return arrivals
+
+
+def short_ones(seed: int) -> list[Arrival]:
+    draw = random.Random(seed)
+    return [Arrival(0.05 + n / 20, random_prompt(draw, 40), 8) for n in range(20)]
+
+
+async def serve(llm: AsyncLLM, arrivals: list[Arrival]) -> Result:
+    """Run a load; the times of the last request count, whoever it is."""
+    start = time.perf_counter()
+
+    async def one(arrival: Arrival) -> float:
+        await asyncio.sleep(start + arrival.at_s - time.perf_counter())
+        params = SamplingParams(temperature=0.0, max_tokens=arrival.output_tokens, ignore_eos=True)
+        metrics = None
+        async for delta in llm.stream(arrival.prompt, params):
+            metrics = delta.metrics
+        assert metrics is not None
+        return metrics.ttft_s
+
+    ttft_s = await asyncio.gather(*(one(arrival) for arrival in arrivals))
+    total = sum(arrival.output_tokens for arrival in arrivals)
+    return Result(total / (time.perf_counter() - start), list(ttft_s))
+
+
+async def measure(options: dict[str, object], arrivals: list[Arrival]) -> Result:
+    async with AsyncLLM("smollm2", prefix_cache=False, kv_memory="768MiB", **options) as llm:
+        await serve(llm, [Arrival(0.0, random_prompt(random.Random(0), 64), 8)])
+        return await serve(llm, arrivals)
+
+
+BATCHING: dict[str, dict[str, object]] = {
+    "continuous": {},
+    "static": {"batching": "static"},
+    "dynamic": {"batching": "dynamic"},
+}
+
+
+def batching(repeats: int, count: int, per_second: float) -> list[dict[str, object]]:
+    results: dict[str, list[Result]] = {name: [] for name in BATCHING}
+    for repeat in range(repeats):
+        arrivals = heavy_tailed(repeat, count, per_second)
+        for name, options in BATCHING.items():
+            results[name].append(
+                asyncio.run(measure({"max_batch": 16, "max_context": 2048, **options}, arrivals))
+            )
+    return [
+        {
+            "work": "batching",
+            "variant": name,
+            "tokens_per_s": statistics.median(each.tokens_per_s for each in runs),
+            "ttft_p50_s": statistics.median(each.percentile(0.5) for each in runs),
+            "ttft_p99_s": statistics.median(each.percentile(0.99) for each in runs),
+        }
+        for name, runs in results.items()
+    ]
+
+
+def share(repeats: int) -> list[dict[str, object]]:
+    variants = {"alone": (1.0, 0), "beside it, no share": (1.0, 6000)}
+    variants |= {f"beside it, share {part}": (part, 6000) for part in (0.5, 0.25)}
+    results: dict[str, list[Result]] = {name: [] for name in variants}
+    for repeat in range(repeats):
+        draw = random.Random(f"long/{repeat}")
+        for name, (prompt_share, length) in variants.items():
+            arrivals = short_ones(repeat)
+            if length:
+                arrivals = [*arrivals, Arrival(0.0, random_prompt(draw, length), 8)]
+            options = {"prompt_share": prompt_share, "max_context": 8192}
+            result = asyncio.run(measure(options, arrivals))
+            results[name].append(Result(result.tokens_per_s, result.ttft_s[:20]))
+    return [
+        {
+            "work": "share",
+            "variant": name,
+            "ttft_p50_s": statistics.median(each.percentile(0.5) for each in runs),
+            "ttft_p95_s": statistics.median(each.percentile(0.95) for each in runs),
+        }
+        for name, runs in results.items()
+    ]
+
+
+def as_table(rows: list[dict[str, object]]) -> list[str]:
+    names = [name for name in rows[0] if name != "work"]
+    lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
+    for row in rows:
+        cells = [f"{row[name]:.3g}" if isinstance(row[name], float) else str(row[name]) for name in names]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--requests", type=int, default=120)
+    parser.add_argument("--rate", type=float, default=8.0, help="requests per second")
+    parser.add_argument("--work", choices=("batching", "share"), help="default: both")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path)
+    args = parser.parse_args()
+    where = asdict(environment())
+    lines = [
+        "# What the scheduler's policies buy",
+        "",
+        *(f"- {key}: {value}" for key, value in where.items()),
+    ]
+    results = []
+    if args.work != "share":
+        rows = batching(args.repeats, args.requests, args.rate)
+        results += rows
+        lines += ["", f"{args.requests} requests, {args.rate} per second:", "", *as_table(rows)]
+    if args.work != "batching":
+        rows = share(args.repeats)
+        results += rows
+        lines += ["", "20 short prompts:", "", *as_table(rows)]
+    sys.stdout.write("\n".join(lines) + "\n")
+    if args.markdown:
+        args.markdown.write_text("\n".join(lines) + "\n")
+    if args.json:
+        args.json.write_text(json.dumps({"environment": where, "results": results}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""SequenceQueue: sequences in an order that a key function gives."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterator
+
+from redline.core.sequence import Sequence
+
+Key = tuple[float, ...]
+
+
+class SequenceQueue:
+    """Sorted by `key`, which must give no two sequences the same place (end it with the id).
+
+    A key is worked out when a sequence comes in and when sort() is called, not in between.
+    """
+
+    def __init__(self, key: Callable[[Sequence], Key]) -> None:
+        self._key = key
+        self._keys: dict[int, Key] = {}  # by sequence id
+        self._seqs: list[Sequence] = []
+
+    def __len__(self) -> int:
+        return len(self._seqs)
+
+    def __iter__(self) -> Iterator[Sequence]:
+        return iter(self._seqs)
+
+    @property
+    def first(self) -> Sequence:
+        return self._seqs[0]
+
+    @property
+    def last(self) -> Sequence:
+        return self._seqs[-1]
+
+    def add(self, seq: Sequence) -> None:
+        """Put a sequence in its place."""
+        self._keys[seq.seq_id] = self._key(seq)
+        insort(self._seqs, seq, key=self._known_key)
+
+    def remove(self, seq: Sequence) -> None:
+        """Take out a sequence that is in the queue."""
+        assert seq.seq_id in self._keys, f"{seq} is not in the queue"
+        index = bisect_left(self._seqs, self._known_key(seq), key=self._known_key)
+        assert index < len(self._seqs) and self._seqs[index] is seq, f"{seq} is not in its place"
+        del self._seqs[index], self._keys[seq.seq_id]
+
+    def sort(self) -> None:
+        """Work out all keys anew."""
+        self._keys = {seq.seq_id: self._key(seq) for seq in self._seqs}
+        self._seqs.sort(key=self._known_key)
+
+    def _known_key(self, seq: Sequence) -> Key:
+        return self._keys[seq.seq_id]

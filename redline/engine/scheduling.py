@@ -1,0 +1,56 @@
+"""The scheduler of an engine, put together from the switches of its configuration."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from redline.config.engine import EngineConfig
+from redline.core.batching import Batching, ClosedBatching, ContinuousBatching
+from redline.core.blocks import BlockPool
+from redline.core.fairness import FairOrder
+from redline.core.order import (
+    DeadlineOrder,
+    FirstComeOrder,
+    LongestPrefixOrder,
+    Order,
+    PriorityOrder,
+    ShortestOrder,
+)
+from redline.core.prefix import NullPrefixIndex, PrefixIndex, RadixPrefixIndex
+from redline.core.scheduler import Scheduler, SchedulerConfig
+
+WINDOW_S = {"static": 1.0, "dynamic": 0.05}  # a server answers even when a batch does not fill
+
+
+def build_scheduler(config: EngineConfig, num_blocks: int, max_context: int) -> Scheduler:
+    """A scheduler over `num_blocks` blocks. Raises ConfigError or CapacityError."""
+    pool = BlockPool(num_blocks, config.block_size)
+    prefix = RadixPrefixIndex(pool) if config.prefix_cache else NullPrefixIndex()
+    limits = SchedulerConfig(
+        max_batch=config.max_batch,
+        token_budget=config.chunked_prefill,
+        block_size=config.block_size,
+        max_context=max_context,
+        prompt_share=config.prompt_share,
+        prefill_first=config.prefill_first,
+    )
+    order = _ORDERS[config.order](prefix, config.block_size)
+    return Scheduler(limits, pool, prefix, time.perf_counter, batching=_batching(config), order=order)
+
+
+def _batching(config: EngineConfig) -> Batching:
+    if config.batching == "continuous":
+        return ContinuousBatching()
+    window_s = WINDOW_S[config.batching] if config.batch_window is None else config.batch_window
+    return ClosedBatching(config.max_batch, window_s)
+
+
+_ORDERS: dict[str, Callable[[PrefixIndex, int], Order]] = {
+    "fcfs": lambda prefix, block_size: FirstComeOrder(),
+    "priority": lambda prefix, block_size: PriorityOrder(),
+    "shortest": lambda prefix, block_size: ShortestOrder(),
+    "longest_prefix": LongestPrefixOrder,
+    "fair": lambda prefix, block_size: FairOrder(),
+    "deadline": lambda prefix, block_size: DeadlineOrder(),
+}
