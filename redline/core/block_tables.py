@@ -37,6 +37,26 @@ class BlockTables:
         seq.num_computed_tokens = len(matched) * self._block_size
         return True
 
+    def copy_within(self, seq: Sequence) -> BlockCopy | None:
+        """Let a sequence that was just admitted start on a copy of a block that agrees with it in part.
+
+        Returns the copy to make before the first write. None: no block does, or the pool is too full for
+        another.
+        """
+        source, num_tokens = self._prefix.match_within(seq.block_table, seq.token_ids, seq.salt)
+        if not num_tokens:
+            return None
+        self._pool.share(source)  # nothing may evict it to make room for its own copy
+        has_room = self.reserve(1)
+        self._pool.release(source)
+        if not has_room:
+            return None
+        target = self._pool.allocate()
+        self._prefix.claim_within(source, num_tokens)
+        seq.block_table.append(target)
+        seq.num_computed_tokens += num_tokens
+        return source, target
+
     def num_missing(self, seq: Sequence, end: int) -> int:
         """Blocks to allocate before positions up to `end` (exclusive) can be written."""
         num_missing = self._num_blocks(end) - len(seq.block_table)

@@ -1,21 +1,25 @@
 """RadixPrefixIndex: find the blocks of a prompt's beginning that are in the cache already.
 
-Prefix reuse (Zheng et al., "SGLang: RadixAttention", 2024): blocks of tokens computed once stay in the
-cache after their sequence has ended, in a tree keyed by their tokens, and a later prompt that starts alike
-takes them over instead of computing them. It buys time to first token and memory wherever prompts share a
-beginning: system prompts, few-shot examples, the turns of a chat, samples of one prompt, a preempted
-sequence coming back. It hurts next to nothing when nothing is shared: one lookup per request, and memory
-that would lie idle. Exact, because the keys and values of a token depend on the tokens before it and on
-nothing else. `prefix_cache=False` puts NullPrefixIndex in its place.
+Prefix reuse (Zheng et al., "SGLang: RadixAttention", 2024): blocks of tokens computed once stay in the cache
+after their sequence has ended, in a tree keyed by their tokens, and a later prompt that starts alike takes
+them over instead of computing them. It buys time to first token and memory wherever prompts share a
+beginning: system prompts, few-shot examples, the turns of a chat, samples of one prompt, a preempted sequence
+coming back. Whole blocks are shared; of a block that agrees in its first tokens only, a copy is taken, so
+nothing that agrees is computed twice. It hurts next to nothing when nothing is shared: one lookup per
+request, and memory that would lie idle. Exact, because the keys and values of a token depend on the tokens
+before it and on nothing else. `prefix_cache=False` puts NullPrefixIndex in its place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from heapq import heappop, heappush
+from itertools import islice
 from typing import Protocol
 
 from redline.core.blocks import BlockPool
+
+MAX_COMPARED = 64  # blocks that follow one block, in the search for one that agrees in part
 
 
 class PrefixIndex(Protocol):
@@ -35,8 +39,17 @@ class PrefixIndex(Protocol):
         tokens long: the last token is always left to compute, for its logits. Changes nothing.
         """
 
+    def match_within(self, blocks: list[int], token_ids: list[int], salt: str = "") -> tuple[int, int]:
+        """After a match: the block whose tokens agree furthest with what follows, and how many do.
+
+        The last token is left out again. (-1, 0) when none does; a block that agrees as a whole was matched.
+        """
+
     def claim(self, blocks: list[int], num_queried_tokens: int) -> None:
         """Give the caller a reference to each block of a match, mark them used, and count the hit."""
+
+    def claim_within(self, block: int, num_tokens: int) -> None:
+        """Mark a block used of which so many tokens were copied, and count the hit."""
 
     def insert(self, token_ids: list[int], block_table: list[int], salt: str = "", start: int = 0) -> None:
         """Index the blocks of a table from block `start` on, each filled with the next of `token_ids`.
@@ -64,8 +77,14 @@ class NullPrefixIndex:
     def match(self, token_ids: list[int], salt: str = "") -> list[int]:
         return []
 
+    def match_within(self, blocks: list[int], token_ids: list[int], salt: str = "") -> tuple[int, int]:
+        return -1, 0
+
     def claim(self, blocks: list[int], num_queried_tokens: int) -> None:
         assert not blocks, f"{blocks} were never indexed"
+
+    def claim_within(self, block: int, num_tokens: int) -> None:
+        raise AssertionError(f"{block} was never indexed")
 
     def insert(self, token_ids: list[int], block_table: list[int], salt: str = "", start: int = 0) -> None:
         pass
@@ -131,6 +150,22 @@ class RadixPrefixIndex:
             if node is not None:
                 blocks.append(node.block)
         return blocks
+
+    def match_within(self, blocks: list[int], token_ids: list[int], salt: str = "") -> tuple[int, int]:
+        node = self._nodes[blocks[-1]] if blocks else self._roots.get(salt)
+        start = len(blocks) * self._block_size
+        following = token_ids[start : min(start + self._block_size, len(token_ids) - 1)]
+        best, most = -1, 0
+        children = reversed(node.children.values()) if node is not None else ()
+        for child in islice(children, MAX_COMPARED):  # the newest first
+            num_tokens = _num_common(child.key, following)
+            if num_tokens > most:
+                best, most = child.block, num_tokens
+        return best, most
+
+    def claim_within(self, block: int, num_tokens: int) -> None:
+        self.touch((block,))
+        self.num_hit_tokens += num_tokens
 
     def claim(self, blocks: list[int], num_queried_tokens: int) -> None:
         for block in blocks:
@@ -240,3 +275,10 @@ class RadixPrefixIndex:
             del self._roots[parent.salt]
         elif not parent.queued:
             self._queue(parent)
+
+
+def _num_common(ours: tuple[int, ...], theirs: list[int]) -> int:
+    for index, (our, their) in enumerate(zip(ours, theirs, strict=False)):
+        if our != their:
+            return index
+    return min(len(ours), len(theirs))

@@ -24,7 +24,7 @@ from redline.core.block_tables import BlockTables
 from redline.core.blocks import BlockPool
 from redline.core.chunked_prefill import step_budget
 from redline.core.order import FirstComeOrder, Order, first_come
-from redline.core.plan import Plan, PlanBuilder
+from redline.core.plan import BlockCopy, Plan, PlanBuilder
 from redline.core.preemption import RecomputePreemption
 from redline.core.prefix import PrefixIndex
 from redline.core.queue import SequenceQueue
@@ -299,10 +299,11 @@ class Scheduler:
                     continue
                 self._refused = attempt
                 return
+            copy = self._tables.copy_within(seq)
             if seq.first_scheduled_s is None:
                 seq.num_cached_tokens = seq.num_computed_tokens
-            self._start(seq, num_tokens)
-            self._plan(builder, seq, limit)
+            self._start(seq, seq.num_uncomputed_tokens)
+            self._plan(builder, seq, limit, copy)
 
     def _next_to_admit(self) -> Sequence | None:
         return next((seq for seq in self._waiting if self._batching.admits(seq)), None)
@@ -328,17 +329,20 @@ class Scheduler:
             if self._order.admitted(seq, num_tokens):
                 self._waiting.sort()
 
-    def _plan(self, builder: PlanBuilder, seq: Sequence, limit: int | None) -> None:
+    def _plan(
+        self, builder: PlanBuilder, seq: Sequence, limit: int | None, copy: BlockCopy | None = None
+    ) -> None:
         """Give a running sequence more tokens, as the budget grants them, and the blocks for them."""
         planned = builder.num_planned(seq)
         granted = builder.budget.grant(_at_most(seq.num_uncomputed_tokens - planned, limit))
         if not granted:
+            assert copy is None, f"{seq} was admitted without budget"
             return
         end = seq.num_computed_tokens + planned + granted
         if not self._make_room(builder, seq, end):
             builder.budget.give_back(granted)
             return
-        builder.add(seq, planned + granted, self._tables.extend(seq, end))
+        builder.add(seq, planned + granted, self._tables.extend(seq, end) or copy)
 
     def _make_room(self, builder: PlanBuilder, seq: Sequence, end: int) -> bool:
         """Free the blocks that a sequence needs up to `end`. False: it was itself the one to give way."""

@@ -79,7 +79,7 @@ def test_a_child_without_a_place_waits_and_finds_the_prompt_in_the_index():
     harness, parent, (child,) = forked(10, max_batch=1)
     assert child.status is Status.WAITING and not child.block_table
     harness.run()
-    assert child.num_cached_tokens == 8 and parent.finish_reason == child.finish_reason == "length"
+    assert child.num_cached_tokens == 10 and parent.finish_reason == child.finish_reason == "length"
     harness.check_outputs()
 
 

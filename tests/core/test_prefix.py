@@ -47,6 +47,16 @@ def test_the_last_token_is_never_matched(pool, index):
     assert index.match([1, 2]) == []
 
 
+def test_finds_the_block_that_agrees_furthest(pool, index):
+    table = store(pool, index, [1, 2, 3, 4])
+    other = store(pool, index, [1, 2, 3, 9])
+    assert index.match_within(table[:1], [1, 2, 3, 9, 5]) == (other[1], 2)
+    assert index.match_within(table[:1], [1, 2, 3, 4]) in ((table[1], 1), (other[1], 1))
+    assert index.match_within([], [1, 7, 7]) == (table[0], 1)
+    assert index.match_within([], [7, 1, 7]) == index.match_within([], [1], "b") == (-1, 0)
+    assert index.match_within([], [1]) == (-1, 0), "the last token is never matched"
+
+
 def test_salts_do_not_share(pool, index):
     table = store(pool, index, [1, 2, 3, 4], "a")
     assert index.match([1, 2, 3, 4, 5], "b") == index.match([1, 2, 3, 4, 5]) == []

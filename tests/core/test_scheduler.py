@@ -77,12 +77,35 @@ def test_blocks_are_shared_as_soon_as_they_are_computed_and_not_before():
     assert third.block_table[:2] == first.block_table[:2] == twin.block_table[:2]
 
 
-def test_an_identical_prompt_computes_its_last_block_for_the_logits():
+def test_an_identical_prompt_computes_its_last_token_for_the_logits():
     harness = Harness(block_size=4)
     harness.add([1] * 8, max_tokens=1)
     harness.run()
     item = harness.add([1] * 8, max_tokens=1) and harness.step().items[0]
-    assert (item.start, item.num_tokens, item.samples) == (4, 4, True)
+    assert (item.start, item.num_tokens, item.samples) == (7, 1, True)
+
+
+def test_a_block_that_agrees_in_part_is_copied():
+    harness = Harness(block_size=4)
+    harness.add([1] * 6 + [2] * 6, max_tokens=1)
+    harness.run()
+    seq = harness.add([1] * 6 + [0] * 3, max_tokens=3)
+    plan = harness.step()
+    assert plan.items[0].start == seq.num_cached_tokens == 6 and len(plan.copies) == 1
+    assert harness.prefix.num_hit_tokens == 6
+    harness.run()
+    harness.check_outputs()
+
+
+def test_the_source_of_a_copy_is_not_evicted_to_make_room_for_it():
+    harness = Harness(num_blocks=3, block_size=4, max_context=12)
+    harness.add([1] * 4 + [2] * 4, max_tokens=2)
+    harness.run()
+    seq = harness.add([1] * 4 + [2] * 3 + [0] * 3, max_tokens=2)
+    harness.run()
+    assert seq.num_cached_tokens in (4, 7)
+    harness.check_outputs()
+    harness.check_idle()
 
 
 def test_salts_keep_prompts_apart():
