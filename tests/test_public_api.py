@@ -56,7 +56,7 @@ METHODS = {
 OPTIONS = [
     "model", "max_context", "max_batch", "max_waiting", "threads", "device", "backend", "batching",
     "batch_window", "order", "prefix_cache", "chunked_prefill", "prompt_share", "prefill_first", "kv_format",
-    "kv_memory", "block_size", "compute", "fusion", "graph_replay",
+    "kv_memory", "block_size", "compute", "fusion", "graph_replay", "trace_events",
 ]  # fmt: skip
 
 

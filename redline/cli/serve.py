@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from redline.cli.engine_flags import add_engine_flags
@@ -21,6 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--port", type=int, default=PORT, metavar="N", help=f"0: a free one (default: {PORT})"
     )
+    parser.add_argument(
+        "--trace",
+        type=Path,
+        metavar="FILE",
+        help="write the scheduler's latest decisions there at the end, for Perfetto or chrome://tracing",
+    )
     add_engine_flags(parser)
 
 
@@ -31,7 +38,11 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # the server says itself where it listens
     llm = open_async_llm(args)
-    asyncio.run(_serve(llm, config))
+    try:
+        asyncio.run(_serve(llm, config))
+    finally:
+        if args.trace is not None:
+            llm.write_trace(args.trace)
     return 0
 
 

@@ -51,6 +51,7 @@ class EngineConfig:
     compute: Literal["auto", "int8", "float"] = "auto"  # float: dequantised weights, float kernels
     fusion: bool = True  # norms, gates and sums in the passes of the matmuls
     graph_replay: bool = True  # the ops of a decode step are recorded once and replayed
+    trace_events: int | None = 65_536  # latest decisions of the scheduler that are kept; None: none
 
     def __post_init__(self) -> None:
         if not isinstance(self.model, str) or not self.model:
@@ -77,6 +78,7 @@ class EngineConfig:
         _count("threads", self.threads, 1, 1024, optional=True)
         _count("chunked_prefill", self.chunked_prefill, 1, 2**24, optional=True)
         _count("block_size", self.block_size, 1, 1024)
+        _count("trace_events", self.trace_events, 1, 2**24, optional=True)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

@@ -28,14 +28,17 @@ class BlockTables:
 
     def admit(self, seq: Sequence, matched: list[int], num_spare: int) -> bool:
         """Start a sequence on its match if all its tokens and `num_spare` more blocks would fit now."""
-        num_missing = self._num_blocks(seq.num_tokens) - len(matched) + num_spare
-        num_revived = sum(self._pool.refcount(block) == 1 for block in matched)
-        if num_missing > self._pool.num_available - num_revived:
+        if self.num_to_admit(seq, matched, num_spare) > self._pool.num_available:
             return False
         self._prefix.claim(matched, seq.num_tokens)
         seq.block_table = matched
         seq.num_computed_tokens = len(matched) * self._block_size
         return True
+
+    def num_to_admit(self, seq: Sequence, matched: list[int], num_spare: int) -> int:
+        """The blocks that admit() wants to have at hand, those that it would revive among them."""
+        num_revived = sum(self._pool.refcount(block) == 1 for block in matched)
+        return self._num_blocks(seq.num_tokens) - len(matched) + num_spare + num_revived
 
     def copy_within(self, seq: Sequence) -> BlockCopy | None:
         """Let a sequence that was just admitted start on a copy of a block that agrees with it in part.

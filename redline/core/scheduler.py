@@ -29,6 +29,7 @@ from redline.core.preemption import RecomputePreemption
 from redline.core.prefix import PrefixIndex
 from redline.core.queue import SequenceQueue
 from redline.core.sequence import Sequence, Status
+from redline.core.trace import EVERYONE, NullTrace, Trace
 from redline.errors import CapacityError, ConfigError
 
 Clock = Callable[[], float]
@@ -73,6 +74,7 @@ class Scheduler:
         *,
         batching: Batching | None = None,  # None: continuous
         order: Order | None = None,  # None: first come, first served
+        trace: Trace | None = None,  # None: off
     ) -> None:
         assert config.block_size == pool.block_size, f"{config.block_size = } {pool.block_size = }"
         self.config = config
@@ -81,6 +83,7 @@ class Scheduler:
         self._clock = clock
         self._batching = batching or ContinuousBatching()
         self._order = order or FirstComeOrder()
+        self.trace = trace or NullTrace()
         self._tables = BlockTables(pool, prefix)
         self._waiting = SequenceQueue(self._order.key)
         self._running = SequenceQueue(first_come)
@@ -132,6 +135,7 @@ class Scheduler:
         seq.max_num_tokens = self._max_num_tokens(seq)
         self._sequences[seq.seq_id] = seq
         self._order.arrived(seq)
+        self.trace.record(seq.seq_id, "queue", len(seq.prompt_token_ids), len(self._waiting))
         self._waiting.add(seq)
 
     def fork(self, parent: Sequence, child: Sequence) -> None:
@@ -165,6 +169,7 @@ class Scheduler:
         self._order.ended(seq)
         seq.status = Status.FINISHED
         seq.finish_reason = reason
+        self.trace.record(seq.seq_id, "finish", reason, len(seq.output_token_ids))
 
     def schedule(self) -> Plan:
         """Decide the next step and allocate for it. Empty when nothing runs and nobody may join
@@ -174,6 +179,8 @@ class Scheduler:
         copies and writes left in their blocks is unknown.
         """
         self._abandon_open_plan()
+        self.trace.next_step()
+        num_evicted = self.prefix.num_evicted_blocks
         self._batching.open(self._waiting, self._clock())
         if self._order.refresh(self._waiting):
             self._waiting.sort()
@@ -189,6 +196,7 @@ class Scheduler:
         idle = not self._sequences or self.idle_until_s() is not None
         assert plan.items or idle, f"{self.num_waiting = } {self.num_running = }: no progress"
         self._open_plan = plan
+        self._record(plan, self.prefix.num_evicted_blocks - num_evicted)
         return plan
 
     def update(self, plan: Plan, new_tokens: Mapping[int, int]) -> None:
@@ -204,6 +212,8 @@ class Scheduler:
                 continue
             assert seq.num_computed_tokens == start, f"{seq} moved since it was planned at {start = }"
             seq.num_computed_tokens = start + num_tokens
+            if num_tokens > 1:
+                self.trace.record(seq.seq_id, "chunk", start, num_tokens)
             if samples:
                 assert seq.num_tokens < seq.max_num_tokens, f"{seq} should be finished"
                 seq.output_token_ids.append(new_tokens[seq.seq_id])
@@ -249,7 +259,7 @@ class Scheduler:
             return
         for item in self._open_plan.items:
             if item.seq.status is Status.RUNNING:
-                self._preemption.preempt(item.seq)
+                self._preempt(item.seq, "its step failed")
         self._open_plan = None
 
     def _prefill(self, builder: PlanBuilder, prefills: list[Sequence]) -> None:
@@ -298,10 +308,13 @@ class Scheduler:
                     self._displace_last(builder)
                     continue
                 self._refused = attempt
+                missing = self._tables.num_to_admit(seq, matched, num_spare=len(self._running))
+                self.trace.record(seq.seq_id, "refuse", missing, self.pool.num_available)
                 return
             copy = self._tables.copy_within(seq)
             if seq.first_scheduled_s is None:
                 seq.num_cached_tokens = seq.num_computed_tokens
+            self.trace.record(seq.seq_id, "admit", seq.num_computed_tokens, seq.num_uncomputed_tokens)
             self._start(seq, seq.num_uncomputed_tokens)
             self._plan(builder, seq, limit, copy)
 
@@ -317,7 +330,20 @@ class Scheduler:
     def _displace_last(self, builder: PlanBuilder) -> None:
         victim = self._preemption.victim()
         builder.take_back(victim)
-        self._preemption.preempt(victim)
+        self._preempt(victim, "a more urgent request took its place")
+
+    def _preempt(self, seq: Sequence, reason: str) -> None:
+        self.trace.record(seq.seq_id, "preempt", seq.num_computed_tokens, reason)
+        self._preemption.preempt(seq)
+
+    def _record(self, plan: Plan, num_evicted: int) -> None:
+        if num_evicted:
+            self.trace.record(EVERYONE, "evict", num_evicted)
+        if plan.items:
+            prompt_tokens = sum(item.num_tokens for item in plan.items if item.num_tokens > 1)
+            decodes = plan.num_tokens - prompt_tokens
+            sizes = (self.num_running, self.num_waiting, self.pool.num_available)
+            self.trace.record(EVERYONE, "step", decodes, prompt_tokens, *sizes)
 
     def _start(self, seq: Sequence, num_tokens: int) -> None:
         """Move a waiting sequence, which has so many tokens to compute, into the batch."""
@@ -350,7 +376,7 @@ class Scheduler:
             victim = self._preemption.victim()
             assert victim is not seq or len(self._running) > 1, f"{seq} does not fit alone: {end = }"
             builder.take_back(victim)
-            self._preemption.preempt(victim)
+            self._preempt(victim, "no block was left, and of those who ran it was the last in order")
             if victim is seq:
                 return False
         return True

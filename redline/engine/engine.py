@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import itertools
 import secrets
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from redline.cache.paged import PagedKV
 from redline.config.sampling import SamplingParams
+from redline.core.explain import explain
 from redline.core.plan import Plan
 from redline.core.scheduler import Scheduler
 from redline.core.sequence import Sequence
+from redline.core.trace import of_sequence
 from redline.decoding.sampler import Sampled, Sampler
 from redline.engine.choice import ChoiceState
+from redline.engine.chrome_trace import write_chrome_trace
 from redline.engine.forward import Forward
 from redline.engine.inputs import PromptEncoder
 from redline.engine.outputs import Delta, EngineStats
@@ -22,6 +27,8 @@ from redline.engine.prepare import prepare
 from redline.engine.request import ActiveRequest
 from redline.errors import QueueFull, RequestError
 from redline.models.load import LoadedModel
+
+MAX_EXPLAINED = 4096  # requests that explain() remembers
 
 
 class Engine:
@@ -51,6 +58,7 @@ class Engine:
         self._clock = clock
         self._max_waiting = max_waiting
         self._requests: dict[str, ActiveRequest] = {}
+        self._seq_ids_of: OrderedDict[str, list[int]] = OrderedDict()  # of the latest requests
         self._owner: dict[int, tuple[ActiveRequest, ChoiceState]] = {}
         self._seq_ids = itertools.count()
         self._num_steps = self._prompt_tokens = self._generation_tokens = 0
@@ -99,6 +107,9 @@ class Engine:
         lead = self._choice(0, seq, seed)
         request = ActiveRequest(request_id, params, seed, lead, arrival_s)
         self._requests[request_id] = request
+        self._seq_ids_of[request_id] = [seq.seq_id]
+        if len(self._seq_ids_of) > MAX_EXPLAINED:
+            self._seq_ids_of.popitem(last=False)
         self._owner[seq.seq_id] = (request, lead)
         self._prompt_tokens += len(prompt_token_ids)
 
@@ -106,6 +117,21 @@ class Engine:
         """Seconds with nothing to do unless a request arrives; None: there is work now, or none at all."""
         until_s = self.scheduler.idle_until_s()
         return None if until_s is None else max(0.0, until_s - self.now_s()) or None
+
+    def explain(self, request_id: str) -> list[list[str]] | None:
+        """What happened to each choice of a request, in sentences; None: it is not among the latest.
+
+        The first is the one that ran the prompt. May be called from another thread.
+        """
+        seq_ids = self._seq_ids_of.get(request_id)
+        if seq_ids is None:
+            return None
+        events = self.scheduler.trace.events()
+        return [explain(of_sequence(events, seq_id)) for seq_id in list(seq_ids)]
+
+    def write_trace(self, path: Path) -> None:
+        """Write the events that are kept as a Chrome trace. Raises OSError."""
+        write_chrome_trace(path, self.scheduler.trace.events())
 
     def flush(self) -> None:
         """Say that no more requests will come for now: closed batches start with what waits."""
@@ -211,6 +237,7 @@ class Engine:
             )
             child.output_token_ids.append(sample.token_id)
             self.scheduler.fork(lead.seq, child)
+            self._seq_ids_of.get(request.request_id, []).append(child.seq_id)
             choice = self._choice(len(request.choices), child, request.seed)
             request.choices.append(choice)
             self._owner[child.seq_id] = (request, choice)

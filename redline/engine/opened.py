@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from redline.config.engine import EngineConfig
@@ -58,3 +59,14 @@ class OpenedModel:
     def stats(self) -> EngineStats:
         """Gauges and counters of the engine."""
         return self._engine.stats()
+
+    def explain(self, request_id: str) -> list[list[str]] | None:
+        """What happened to each choice of a request, and why, in sentences; None: it is not among the latest.
+
+        Outputs and deltas carry the id.
+        """
+        return self._engine.explain(request_id)
+
+    def write_trace(self, path: Path) -> None:
+        """Write the scheduler's latest decisions for Perfetto or chrome://tracing. Raises OSError."""
+        self._engine.write_trace(path)

@@ -19,6 +19,7 @@ from redline.core.order import (
 )
 from redline.core.prefix import NullPrefixIndex, PrefixIndex, RadixPrefixIndex
 from redline.core.scheduler import Scheduler, SchedulerConfig
+from redline.core.trace import NullTrace, RingTrace
 
 WINDOW_S = {"static": 1.0, "dynamic": 0.05}  # a server answers even when a batch does not fill
 
@@ -36,7 +37,9 @@ def build_scheduler(config: EngineConfig, num_blocks: int, max_context: int) -> 
         prefill_first=config.prefill_first,
     )
     order = _ORDERS[config.order](prefix, config.block_size)
-    return Scheduler(limits, pool, prefix, time.perf_counter, batching=_batching(config), order=order)
+    clock = time.perf_counter
+    trace = NullTrace() if config.trace_events is None else RingTrace(config.trace_events, clock)
+    return Scheduler(limits, pool, prefix, clock, batching=_batching(config), order=order, trace=trace)
 
 
 def _batching(config: EngineConfig) -> Batching:

@@ -13,6 +13,7 @@ from redline.server.completions import CompletionEndpoint
 from redline.server.config import ServerConfig
 from redline.server.engine import ServedEngine
 from redline.server.errors import HTTPError, handle_error, handle_framework_error
+from redline.server.explain import ExplainEndpoint
 from redline.server.health import HealthEndpoint
 from redline.server.limits import LimitGuard
 from redline.server.models import ModelsEndpoint
@@ -49,6 +50,7 @@ def _routes(service: Service) -> list[Route]:
         Route("/v1/completions", CompletionEndpoint(service), methods=["POST"]),
         Route("/v1/models", models.list),
         Route("/v1/models/{name:path}", models.get),
+        Route("/v1/redline/requests/{id}", ExplainEndpoint(service).get),
         Route("/health", health.health),
         Route("/version", health.version),
         Route("/metrics", health.metrics),

@@ -63,5 +63,8 @@ class ServedEngine(Protocol):
     ) -> AsyncIterator[Delta]:
         """Deltas of one request."""
 
+    def explain(self, request_id: str) -> list[list[str]] | None:
+        """What happened to each choice of a request, in sentences; None: it is not known any more."""
+
     def stats(self) -> EngineStats:
         """Gauges and counters."""

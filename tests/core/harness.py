@@ -20,6 +20,7 @@ from redline.core.plan import Plan
 from redline.core.prefix import NullPrefixIndex, RadixPrefixIndex
 from redline.core.scheduler import Scheduler, SchedulerConfig
 from redline.core.sequence import Sequence, Status
+from redline.core.trace import RingTrace
 from tests.core.fake_model import FakeModel, generate
 
 ORDERS = {
@@ -68,6 +69,7 @@ class Harness:
             lambda: self.now_s,
             batching=ContinuousBatching() if batching == "continuous" else closed,
             order=self._order(order),
+            trace=RingTrace(10_000, lambda: self.now_s),
         )
         self.model = FakeModel(num_blocks, block_size)
         self.live: dict[int, Sequence] = {}

@@ -39,6 +39,7 @@ class FakeEngine:
 
     def __init__(self, step_s: float = 0.0, capacity: int = 64) -> None:
         self.tokenizer = ByteTokenizer()
+        self.explained: set[str] = set()
         self.healthy = True
         self.held = False
         self.bug: Exception | None = None
@@ -72,6 +73,9 @@ class FakeEngine:
     ) -> list[int]:
         return self.encode_prompt("".join(f"[{m['role']}]{m['content']}" for m in messages))
 
+    def explain(self, request_id: str) -> list[list[str]] | None:
+        return [["+0.000 s: queued"]] if request_id in self.explained else None
+
     def stats(self) -> EngineStats:
         return EngineStats(
             running=len(self.running),
@@ -98,6 +102,7 @@ class FakeEngine:
         limit = self._limit(prompt, params)
         self.seen.append((prompt, params))
         self.waiting.append(request_id)
+        self.explained.add(request_id)
         try:
             await self._admission(request_id)
             self.num_prompt_tokens += len(prompt)

@@ -97,3 +97,17 @@ def test_health_answers_while_a_long_prompt_is_encoded(own_server):
     body = {"model": "fake-model", "prompt": "x", "max_tokens": 1}
     assert own_server.post("/v1/completions", body)[0] == 200
     assert threads == [200]
+
+
+def test_a_request_is_explained_by_the_id_of_its_answer(own_server):
+    body = {"model": "fake-model", "prompt": ["abc", "def"], "max_tokens": 2}
+    answer = json.loads(own_server.post("/v1/completions", body)[2])
+    status, _, told = own_server.get(f"/v1/redline/requests/{answer['id']}")
+    prompt = {"choices": [["+0.000 s: queued"]]}
+    assert status == 200
+    assert json.loads(told) == {"id": answer["id"], "object": "redline.request", "prompts": [prompt, prompt]}
+
+
+def test_an_unknown_request_is_a_404(own_server):
+    status, _, body = own_server.get("/v1/redline/requests/cmpl-none")
+    assert status == 404 and json.loads(body)["error"]["code"] == "request_not_found"
