@@ -82,6 +82,10 @@ void multiply(const Tile<T>& t) {
   __m256 acc[kVectors][kRows];
   for (int v = 0; v < kVectors; ++v)
     for (int r = 0; r < kRows; ++r) acc[v][r] = _mm256_setzero_ps();
+  // A pointer for each row, and several k at a time: address arithmetic would take turns with the multipliers.
+  const float* rows[kRows];
+  for (int r = 0; r < kRows; ++r) rows[r] = t.x + r * t.x_stride;
+#pragma GCC unroll 4
   for (int64_t k = 0; k < t.inputs; ++k) {
     __m256 weights[kVectors];
     for (int v = 0; v < kVectors; ++v) {
@@ -91,7 +95,7 @@ void multiply(const Tile<T>& t) {
     }
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
-      const __m256 value = _mm256_broadcast_ss(t.x + r * t.x_stride + k);
+      const __m256 value = _mm256_broadcast_ss(rows[r] + k);
       for (int v = 0; v < kVectors; ++v) acc[v][r] = _mm256_fmadd_ps(weights[v], value, acc[v][r]);
     }
   }
