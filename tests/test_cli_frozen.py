@@ -10,8 +10,8 @@ from redline.cli.main import VERBS, build_parser
 
 ENGINE = [
     "--model", "--max-context", "--max-batch", "--max-waiting", "--threads", "--block-size", "--device",
-    "--backend", "--batching", "--kv-format", "--compute", "--chunked-prefill", "--prefix-cache",
-    "--no-prefix-cache", "--fusion", "--no-fusion", "--graph-replay", "--no-graph-replay", "--kv-memory",
+    "--backend", "--batching", "--batch-window", "--order", "--kv-format", "--compute", "--chunked-prefill",
+    "--prompt-share", "--prefill-first", "--no-prefill-first", "--prefix-cache", "--no-prefix-cache", "--fusion", "--no-fusion", "--graph-replay", "--no-graph-replay", "--kv-memory",
 ]  # fmt: skip
 SAMPLING = [
     "--max-tokens", "--min-tokens", "--temperature", "--top-k", "--top-p", "--min-p", "--repetition-penalty",
@@ -21,7 +21,7 @@ FLAGS = {
     "generate": [*ENGINE, *SAMPLING, "prompt", "--chat", "--raw", "--system", "--n", "--logprobs", "--stream",
                  "--no-stream", "--stats", "--json"],
     "chat": [*ENGINE, *SAMPLING, "--system", "--stats"],
-    "serve": [*ENGINE, "--host", "--port"],
+    "serve": [*ENGINE, "--host", "--port", "--trace"],
     "pull": ["model"],
     "techniques": ["name", "--json"],
     "bench offline": [*ENGINE, "--batch", "--prompt-tokens", "--output-tokens", "--repeats", "--seed",

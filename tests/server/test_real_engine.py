@@ -2,6 +2,10 @@
 
 import asyncio
 import json
+import re
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -122,3 +126,28 @@ def test_control_tokens_spelled_in_a_message_stay_text(server):
         json.loads(text)["prompt_token_ids"].count(end[0]) for text in (answer, server.post(CHAT, plain)[2])
     ]
     assert counts[0] == counts[1]
+
+
+def test_a_request_is_explained_in_words(client, server):
+    answer = client.completions.create(model="m", prompt="The sky is", max_tokens=3, temperature=0, n=2)
+    told = json.loads(server.get(f"/v1/redline/requests/{answer.id}")[2])
+    (lead, fork) = told["prompts"][0]["choices"]
+    assert "queued with a prompt of" in lead[0] and "admitted" in lead[1]
+    assert all(choice[-1].endswith("ended (length) after 3 output tokens") for choice in (lead, fork))
+
+
+def test_serve_writes_its_decisions_when_it_ends(tmp_path):
+    path = tmp_path / "trace.json"
+    command = [sys.executable, "-m", "redline.cli.main", "serve", "--model", str(smollm2()), "--port", "0"]
+    options = ["--max-context", "256", "--trace", str(path)]
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as process:
+        url = next(match[0] for line in process.stdout if (match := re.search(r"http://[\d.:]+", line)))
+        with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+            model = client.models.list().data[0].id
+            client.completions.create(model=model, prompt="The sky is", max_tokens=3)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    events = json.loads(path.read_text())["traceEvents"]
+    slices = [event["name"] for event in events if event["ph"] == "X"]
+    assert slices == ["queued", "running"]
+    assert sum(event["name"] == "tokens" for event in events) == 3
