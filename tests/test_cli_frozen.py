@@ -10,8 +10,10 @@ from redline.cli.main import VERBS, build_parser
 
 ENGINE = [
     "--model", "--max-context", "--max-batch", "--max-waiting", "--threads", "--block-size", "--device",
-    "--backend", "--batching", "--batch-window", "--order", "--kv-format", "--compute", "--chunked-prefill",
-    "--prompt-share", "--prefill-first", "--no-prefill-first", "--prefix-cache", "--no-prefix-cache", "--fusion", "--no-fusion", "--graph-replay", "--no-graph-replay", "--kv-memory",
+    "--backend", "--batching", "--batch-window", "--order", "--kv-format", "--compute",
+    "--chunked-prefill", "--prompt-share", "--prefill-first", "--no-prefill-first", "--prefix-cache",
+    "--no-prefix-cache", "--fusion", "--no-fusion", "--graph-replay", "--no-graph-replay",
+    "--kv-memory",
 ]  # fmt: skip
 SAMPLING = [
     "--max-tokens", "--min-tokens", "--temperature", "--top-k", "--top-p", "--min-p", "--repetition-penalty",
