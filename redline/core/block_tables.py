@@ -60,6 +60,16 @@ class BlockTables:
         seq.num_computed_tokens += num_tokens
         return source, target
 
+    def covers(self, seq: Sequence, end: int) -> bool:
+        """True when positions up to `end` (exclusive) can be written with nothing allocated: most decodes."""
+        table = seq.block_table
+        index = seq.num_computed_tokens // self._block_size
+        return (
+            end <= len(table) * self._block_size
+            and index < len(table)
+            and self._pool.refcount(table[index]) == 1
+        )
+
     def num_missing(self, seq: Sequence, end: int) -> int:
         """Blocks to allocate before positions up to `end` (exclusive) can be written."""
         num_missing = self._num_blocks(end) - len(seq.block_table)

@@ -185,8 +185,10 @@ class Scheduler:
         if self._order.refresh(self._waiting):
             self._waiting.sort()
         builder = PlanBuilder(step_budget(self.config.token_budget, self.config.max_context))
-        decodes = [seq for seq in self._running if seq.num_uncomputed_tokens == 1]
-        prefills = [seq for seq in self._running if seq.num_uncomputed_tokens > 1]
+        decodes: list[Sequence] = []
+        prefills: list[Sequence] = []
+        for seq in self._running:
+            (decodes if seq.num_uncomputed_tokens == 1 else prefills).append(seq)
         if not self.config.prefill_first:
             self._continue(builder, decodes)
         self._prefill(builder, prefills)
@@ -207,18 +209,20 @@ class Scheduler:
         """
         assert plan is self._open_plan, "update() takes the plan that schedule() returned last, once"
         self._open_plan = None
+        block_size = self.config.block_size
         for seq, start, num_tokens, samples in plan.items:
             if seq.status is Status.FINISHED:
                 continue
             assert seq.num_computed_tokens == start, f"{seq} moved since it was planned at {start = }"
-            seq.num_computed_tokens = start + num_tokens
+            end = seq.num_computed_tokens = start + num_tokens
             if num_tokens > 1:
                 self.trace.record(seq.seq_id, "chunk", start, num_tokens)
             if samples:
                 assert seq.num_tokens < seq.max_num_tokens, f"{seq} should be finished"
                 seq.output_token_ids.append(new_tokens[seq.seq_id])
                 self._order.sampled(seq)
-            self._tables.register(seq, start)
+            if end // block_size > start // block_size:
+                self._tables.register(seq, start)
 
     def check_integrity(self) -> None:
         """Assert every invariant: queues, tables, index, and an owner for every reference to a block."""
@@ -365,10 +369,12 @@ class Scheduler:
             assert copy is None, f"{seq} was admitted without budget"
             return
         end = seq.num_computed_tokens + planned + granted
-        if not self._make_room(builder, seq, end):
-            builder.budget.give_back(granted)
-            return
-        builder.add(seq, planned + granted, self._tables.extend(seq, end) or copy)
+        if not self._tables.covers(seq, end):
+            if not self._make_room(builder, seq, end):
+                builder.budget.give_back(granted)
+                return
+            copy = self._tables.extend(seq, end) or copy
+        builder.add(seq, planned + granted, copy)
 
     def _make_room(self, builder: PlanBuilder, seq: Sequence, end: int) -> bool:
         """Free the blocks that a sequence needs up to `end`. False: it was itself the one to give way."""

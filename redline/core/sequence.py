@@ -86,7 +86,7 @@ class Sequence:
     @property
     def num_uncomputed_tokens(self) -> int:
         """Tokens known but not yet in the cache; at least 1, because the newest gives the next logits."""
-        return self.num_tokens - self.num_computed_tokens
+        return len(self.prompt_token_ids) + len(self.output_token_ids) - self.num_computed_tokens
 
     @property
     def token_ids(self) -> list[int]:
