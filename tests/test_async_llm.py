@@ -50,6 +50,17 @@ def test_a_closed_batch_that_does_not_fill_starts_after_its_window(batching):
     assert streams[2][-1].metrics.queue_s >= 0.3
 
 
+@pytest.mark.parametrize("deadline_s", [-1.0, float("nan")])
+def test_a_deadline_that_is_none_is_refused(deadline_s):
+    async def main():
+        async with open_llm(order="deadline") as llm:
+            with pytest.raises(RequestError, match="deadline_s is"):
+                await collect(llm, PROMPTS[0], deadline_s=deadline_s)
+            return await collect(llm, PROMPTS[0], deadline_s=9.0)
+
+    assert asyncio.run(main())[-1].last
+
+
 def test_an_urgent_request_takes_a_place_in_a_full_batch():
     async def main():
         async with open_llm(order="priority", max_batch=1) as llm:

@@ -172,8 +172,7 @@ class Scheduler:
         self.trace.record(seq.seq_id, "finish", reason, len(seq.output_token_ids))
 
     def schedule(self) -> Plan:
-        """Decide the next step and allocate for it. Empty when nothing runs and nobody may join
-        (idle_until_s()).
+        """Decide the next step and allocate for it. Empty while nothing runs and nobody may join.
 
         If the last plan was never updated, its step has failed: its sequences are preempted, because what its
         copies and writes left in their blocks is unknown.

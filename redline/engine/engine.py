@@ -92,6 +92,10 @@ class Engine:
         self.inputs.check_params(prompt_token_ids, params)
         if self.scheduler.num_waiting >= self._max_waiting:
             raise QueueFull(f"{self._max_waiting} requests are waiting already; try again later")
+        if deadline_s is not None and not deadline_s >= 0:
+            raise RequestError(
+                f"deadline_s is {deadline_s}; it must be seconds from now, 0 or more", param="deadline_s"
+            )
         arrival_s = self.now_s() if arrival_s is None else arrival_s
         seq = Sequence(
             next(self._seq_ids),
