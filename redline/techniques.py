@@ -143,12 +143,21 @@ TECHNIQUES = (
     ),
     Technique(
         name="prefix-reuse",
-        file="redline/core/prefix.py",
+        file="redline/core/radix.py",
         switch="prefix_cache=False",
         promise="exact",
         summary="Blocks of ended requests stay, in a radix tree, for prompts that begin alike.",
         paper="Zheng et al., SGLang, NeurIPS 2024, arXiv:2312.07104",
         needs=("paged-cache", "batch-invariance"),
+    ),
+    Technique(
+        name="window-pools",
+        file="redline/core/group_tables.py",
+        switch=ALWAYS_ON,
+        promise="exact",
+        summary="Layers of one window share a pool, and sequences give back the blocks behind it.",
+        paper="Beltagy et al., Longformer, 2020, arXiv:2004.05150; Jiang et al., 2023, arXiv:2310.06825",
+        needs=("paged-cache",),
     ),
     Technique(
         name="f16-kv",

@@ -33,7 +33,9 @@ def teacher_forced(decoder: Decoder, token_ids: list[int], kv_format: str, chunk
     """Logits [chunk, vocabulary] of every position of a text, a chunk at a time."""
     spec = decoder.spec
     num_blocks = -(-len(token_ids) // BLOCK_SIZE)
-    kv = PagedKV(spec.num_layers, num_blocks, BLOCK_SIZE, spec.num_kv_heads, spec.head_dim, kv_format)
+    blocks = [num_blocks] * len(spec.windows)
+    kv = PagedKV(spec.group_of_layer, blocks, BLOCK_SIZE, spec.num_kv_heads, spec.head_dim, kv_format)
+    tables_SB = np.arange(num_blocks, dtype=np.int32)[None]
     for start in range(0, len(token_ids), chunk):
         part = np.array(token_ids[start : start + chunk], np.int32)
         positions_T = np.arange(start, start + len(part), dtype=np.int32)
@@ -41,8 +43,8 @@ def teacher_forced(decoder: Decoder, token_ids: list[int], kv_format: str, chunk
             Batch(
                 token_ids_T=part,
                 positions_T=positions_T,
-                slots_T=positions_T,
-                block_tables_SB=np.arange(num_blocks, dtype=np.int32)[None],
+                slots_GT=(positions_T,) * len(blocks),
+                block_tables_GSB=(tables_SB,) * len(blocks),
                 query_start_S1=np.array([0, len(part)], np.int32),
                 context_lens_S=np.array([start + len(part)], np.int32),
                 logit_rows_R=np.arange(len(part), dtype=np.int32),

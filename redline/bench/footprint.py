@@ -34,8 +34,7 @@ class Footprint:
 def footprint(llm: LLM) -> dict[str, int]:
     """The footprint of an opened model, as a dictionary that travels through a pipe."""
     engine = llm._engine
-    kv_bytes = engine._kv.nbytes // (engine._kv.num_blocks * engine._kv.block_size)
-    return asdict(model_footprint(engine.model.decoder, kv_bytes))
+    return asdict(model_footprint(engine.model.decoder, engine._kv.token_bytes))
 
 
 def model_footprint(decoder: Decoder, kv_bytes: int) -> Footprint:

@@ -116,9 +116,9 @@ def attention_prefill(
 def _attention(spec: ModelSpec, ops: Any, op: str, kv_format: str, queries: list[int], context: int) -> Trial:
     blocks, rows = -(-context // BLOCK_SIZE), sum(queries)
     num_blocks = blocks * len(queries)
-    layer_bytes = PagedKV(1, num_blocks, BLOCK_SIZE, spec.num_kv_heads, spec.head_dim, kv_format).nbytes
+    layer_bytes = PagedKV([0], [num_blocks], BLOCK_SIZE, spec.num_kv_heads, spec.head_dim, kv_format).nbytes
     copies = num_copies(layer_bytes, spec)
-    kv = PagedKV(copies, num_blocks, BLOCK_SIZE, spec.num_kv_heads, spec.head_dim, kv_format)
+    kv = PagedKV([0] * copies, [num_blocks], BLOCK_SIZE, spec.num_kv_heads, spec.head_dim, kv_format)
     for cache in (*kv.k, *kv.v):
         cache[:] = random_floats(1, cache.size // num_blocks).reshape(cache.shape[1:])
     q_THD = random_floats(rows, spec.num_heads * spec.head_dim).reshape(rows, spec.num_heads, spec.head_dim)
@@ -169,7 +169,7 @@ def rotary(spec: ModelSpec, ops: Any, rows: Sequence[int], formats: Sequence[str
 def kv_store(spec: ModelSpec, ops: Any, rows: Sequence[int], formats: Sequence[str]) -> Iterator[Trial]:
     for kv_format, count in itertools.product(DTYPES, rows):
         blocks = -(-count // BLOCK_SIZE)
-        kv = PagedKV(1, blocks, BLOCK_SIZE, spec.num_kv_heads, spec.head_dim, kv_format)
+        kv = PagedKV([0], [blocks], BLOCK_SIZE, spec.num_kv_heads, spec.head_dim, kv_format)
         k_THD = random_floats(count, spec.num_kv_heads * spec.head_dim)
         k_THD = k_THD.reshape(count, spec.num_kv_heads, spec.head_dim)
         slots_T = np.arange(count, dtype=np.int32)

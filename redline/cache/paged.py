@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,33 +16,55 @@ from redline.ops.kv_store.layout import DTYPES, cache_shapes
 class PagedKV:
     """`k[layer]` and `v[layer]` are the caches of a layer, as ops/kv_store/layout.py describes them.
 
-    The first axis is blocks, and a block has nothing anywhere else: not even the scales of int8. The system
-    gives the memory lazily, block by block, as tokens are stored.
+    `groups[layer]` says to which layer group a layer belongs, `num_blocks[group]` how many blocks each of its
+    layers has. The first axis is blocks, and a block has nothing anywhere else: not even the scales of int8.
+    The system gives the memory lazily, block by block, as tokens are stored.
     Raises ConfigError for an unknown dtype, CapacityError when the memory is refused.
     """
 
     def __init__(
-        self, num_layers: int, num_blocks: int, block_size: int, num_kv_heads: int, head_dim: int, dtype: str
+        self,
+        groups: Sequence[int],
+        num_blocks: Sequence[int],
+        block_size: int,
+        num_kv_heads: int,
+        head_dim: int,
+        dtype: str,
     ) -> None:
-        self.num_layers = num_layers
-        self.num_blocks = num_blocks
+        sizes = (num_kv_heads, block_size, head_dim)
+        assert min(len(groups), *num_blocks, *sizes) > 0, f"{groups = } {num_blocks = } {sizes = }"
+        self.num_groups = len(num_blocks)
         self.block_size = block_size
         self.dtype = dtype
-        sizes = (num_blocks, num_kv_heads, block_size, head_dim)
-        assert min(num_layers, *sizes) > 0, f"{num_layers = } {sizes = }"
-        k_shape, v_shape = cache_shapes(dtype, *sizes)
-        self.k = [_zeros(k_shape, dtype) for _ in range(num_layers)]
-        self.v = [_zeros(v_shape, dtype) for _ in range(num_layers)]
+        self._groups = tuple(groups)
+        shapes = [cache_shapes(dtype, count, *sizes) for count in num_blocks]
+        self.k = [_zeros(shapes[group][0], dtype) for group in groups]
+        self.v = [_zeros(shapes[group][1], dtype) for group in groups]
 
     @property
     def nbytes(self) -> int:
-        return 2 * self.num_layers * int(self.k[0].nbytes)
+        return sum(int(cache.nbytes) for cache in (*self.k, *self.v))
 
-    def copy(self, pairs: Iterable[tuple[int, int]]) -> None:
-        """Copy block src to block dst in every layer, for each (src, dst) in order (copy-on-write)."""
-        for source, target in pairs:
-            for cache in (*self.k, *self.v):
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of one token in all layers that keep it."""
+        blocks = sum(int(cache.nbytes) // len(cache) for cache in (*self.k, *self.v))
+        return blocks // self.block_size
+
+    def copy(self, copies: Iterable[tuple[int, int, int]]) -> None:
+        """Copy block src to block dst in all layers of a group, for each (group, src, dst) in order."""
+        for group, source, target in copies:
+            for cache in self.caches(group):
                 cache[target] = cache[source]
+
+    def caches(self, group: int) -> list[npt.NDArray[Any]]:
+        """The arrays that hold the blocks of a group: keys and values of its layers."""
+        return [
+            cache
+            for caches in (self.k, self.v)
+            for cache, member in zip(caches, self._groups, strict=True)
+            if member == group
+        ]
 
 
 def block_bytes(num_layers: int, block_size: int, num_kv_heads: int, head_dim: int, dtype: str) -> int:

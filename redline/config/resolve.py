@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,7 +27,8 @@ class ModelLimits:
     """What resolve() must know of a model."""
 
     trained_context: int
-    kv_bytes_per_token: dict[str, int]  # by K/V format, all layers
+    kv_bytes_per_token: dict[str, tuple[int, ...]]  # by K/V format, for each layer group
+    windows: tuple[int, ...] = (0,)  # of each layer group: tokens that its layers see; 0: all
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +47,7 @@ class CacheConfig:
     """The part that needs the model's shape and what memory is left beside its weights."""
 
     max_context: int
-    num_blocks: int
+    num_blocks: tuple[int, ...]  # of each layer group
     kv_bytes: int
     reasons: tuple[str, ...]
 
@@ -85,26 +87,56 @@ def resolve_cache(
     """
     reasons: list[str] = []
     context = _context(config, model, reasons)
-    block_bytes = model.kv_bytes_per_token[runtime.kv_format] * config.block_size
-    useful = config.max_batch * -(-context // config.block_size)  # no batch can fill more
+    block_bytes = [each * config.block_size for each in model.kv_bytes_per_token[runtime.kv_format]]
+    useful = [_useful_blocks(config, context, window) for window in model.windows]
     if config.kv_memory == "auto":
         budget = min(int(hardware.free_bytes * AUTO_KV_SHARE), AUTO_KV_BYTES_MAX)
-        num_blocks = min(budget // block_bytes, useful)
+        num_blocks = share_blocks(budget, block_bytes, useful)
         reasons.append(
-            f"kv_memory={num_blocks * block_bytes} bytes: up to {AUTO_KV_SHARE:.0%} of the free memory, "
-            f"at most {AUTO_KV_BYTES_MAX // 2**30} GiB and what {config.max_batch} sequences can fill"
+            f"kv_memory={_bytes(num_blocks, block_bytes)} bytes: up to {AUTO_KV_SHARE:.0%} of the free "
+            f"memory, at most {AUTO_KV_BYTES_MAX // 2**30} GiB and what {config.max_batch} sequences can fill"
         )
     else:
-        num_blocks = min(parse_bytes("kv_memory", config.kv_memory) // block_bytes, useful)
+        budget = parse_bytes("kv_memory", config.kv_memory)
+        num_blocks = share_blocks(budget, block_bytes, useful)
     least = -(-min(context, 2 * config.block_size) // config.block_size)
-    if num_blocks < least:
+    if min(num_blocks) < least:
         raise ConfigError(
-            f"kv_memory gives {num_blocks} blocks of {config.block_size} tokens ({block_bytes} bytes each), "
-            f"at least {least} are needed; raise kv_memory to {least * block_bytes} bytes or more"
+            f"kv_memory gives {min(num_blocks)} blocks of {config.block_size} tokens ({sum(block_bytes)} "
+            f"bytes each), at least {least} are needed; raise kv_memory to {least * sum(block_bytes)} bytes "
+            "or more"
         )
     return CacheConfig(
-        max_context=context, num_blocks=num_blocks, kv_bytes=num_blocks * block_bytes, reasons=tuple(reasons)
+        max_context=context,
+        num_blocks=num_blocks,
+        kv_bytes=_bytes(num_blocks, block_bytes),
+        reasons=tuple(reasons),
     )
+
+
+def share_blocks(budget: int, block_bytes: Sequence[int], useful: Sequence[int]) -> tuple[int, ...]:
+    """Blocks for each layer group out of `budget` bytes: equally many, but of none more than is useful.
+
+    So short sequences, which fill all groups alike, never find one group full and another one empty.
+    """
+    count = 0
+    for step in (1 << bit for bit in reversed(range(max(useful).bit_length()))):
+        if _bytes([min(count + step, most) for most in useful], block_bytes) <= budget:
+            count += step
+    return tuple(min(count, most) for most in useful)
+
+
+def _useful_blocks(config: EngineConfig, context: int, window: int) -> int:
+    """The most that a full batch can fill; with a window, twice that, for beginnings to come back to."""
+    longest = -(-context // config.block_size)
+    if not window:
+        return config.max_batch * longest
+    held = -(-(window + (config.chunked_prefill or context)) // config.block_size) + 2
+    return config.max_batch * min(longest, 2 * held)
+
+
+def _bytes(num_blocks: Sequence[int], block_bytes: Sequence[int]) -> int:
+    return sum(count * each for count, each in zip(num_blocks, block_bytes, strict=True))
 
 
 def _context(config: EngineConfig, model: ModelLimits, reasons: list[str]) -> int:

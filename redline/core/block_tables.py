@@ -1,10 +1,13 @@
-"""BlockTables: every change to the block table of a sequence."""
+"""BlockTables: every change to the block tables of a sequence."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Many
+
 from redline.core.blocks import BlockPool
+from redline.core.group_tables import GroupTables
 from redline.core.plan import BlockCopy
-from redline.core.prefix import PrefixIndex
+from redline.core.prefix import Match, PrefixIndex
 from redline.core.sequence import Sequence
 
 
@@ -16,82 +19,78 @@ class BlockTables:
     index never holds such a block, because no sequence fills a block that it shares.
     """
 
-    def __init__(self, pool: BlockPool, prefix: PrefixIndex) -> None:
-        self._pool = pool
+    def __init__(self, pools: Many[BlockPool], prefix: PrefixIndex, step_tokens: int) -> None:
+        self._groups = [GroupTables(group, pool, step_tokens) for group, pool in enumerate(pools)]
+        self._windowed = [group for group in self._groups if group.pool.window]
         self._prefix = prefix
-        self._block_size = pool.block_size
+        self._block_size = pools[0].block_size
         self.num_releases = 0  # calls of release() so far
 
-    def match(self, seq: Sequence) -> list[int]:
-        """Blocks of the prefix index with which a sequence can start; never its last token."""
+    @property
+    def max_num_tokens(self) -> float:
+        """The longest sequence that fits alone."""
+        return min(group.max_num_tokens for group in self._groups)
+
+    def match(self, seq: Sequence) -> Match:
+        """Tables of the prefix index with which a sequence can start; never its last token."""
         return self._prefix.match(seq.token_ids, seq.salt)
 
-    def admit(self, seq: Sequence, matched: list[int], num_spare: int) -> bool:
+    def admit(self, seq: Sequence, matched: Match, num_spare: int) -> bool:
         """Start a sequence on its match if all its tokens and `num_spare` more blocks would fit now."""
-        if self.num_to_admit(seq, matched, num_spare) > self._pool.num_available:
+        missing, available = self.shortage(seq, matched, num_spare)
+        if missing > available:
             return False
         self._prefix.claim(matched, seq.num_tokens)
-        seq.block_table = matched
-        seq.num_computed_tokens = len(matched) * self._block_size
+        seq.block_tables = matched
+        seq.num_computed_tokens = len(matched[0]) * self._block_size
         return True
 
-    def num_to_admit(self, seq: Sequence, matched: list[int], num_spare: int) -> int:
-        """The blocks that admit() wants to have at hand, those that it would revive among them."""
-        num_revived = sum(self._pool.refcount(block) == 1 for block in matched)
-        return self._num_blocks(seq.num_tokens) - len(matched) + num_spare + num_revived
+    def shortage(self, seq: Sequence, matched: Match, num_spare: int) -> tuple[int, int]:
+        """The blocks that admit() wants, and those that can be had, of the group that is shortest of them."""
+        wanted = [
+            (group.num_to_admit(seq, table, num_spare), group.pool.num_available)
+            for group, table in zip(self._groups, matched, strict=True)
+        ]
+        return max(wanted, key=lambda pair: pair[0] - pair[1])
 
-    def copy_within(self, seq: Sequence) -> BlockCopy | None:
+    def copy_within(self, seq: Sequence) -> list[BlockCopy]:
         """Let a sequence that was just admitted start on a copy of a block that agrees with it in part.
 
-        Returns the copy to make before the first write. None: no block does, or the pool is too full for
+        Returns the copies to make before the first write. Empty: no block does, or the pool is too full for
         another.
         """
-        source, num_tokens = self._prefix.match_within(seq.block_table, seq.token_ids, seq.salt)
+        sources, num_tokens = self._prefix.match_within(seq.block_tables, seq.token_ids, seq.salt)
         if not num_tokens:
-            return None
-        self._pool.share(source)  # nothing may evict it to make room for its own copy
-        has_room = self.reserve(1)
-        self._pool.release(source)
+            return []
+        both = list(zip(self._groups, sources, strict=True))
+        for group, source in both:
+            group.pool.share(source)  # nothing may evict it to make room for its own copy
+        has_room = self._reserve([1] * len(both))
+        for group, source in both:
+            group.pool.release(source)
         if not has_room:
-            return None
-        target = self._pool.allocate()
-        self._prefix.claim_within(source, num_tokens)
-        seq.block_table.append(target)
+            return []
+        self._prefix.claim_within(sources[0], num_tokens)
         seq.num_computed_tokens += num_tokens
-        return source, target
+        return [group.append_copy(seq, source) for group, source in both]
+
+    def slide(self, seq: Sequence) -> None:
+        """Give back the blocks behind the windows of a sequence."""
+        for group in self._windowed:
+            group.slide(seq)
 
     def covers(self, seq: Sequence, end: int) -> bool:
         """True when positions up to `end` (exclusive) can be written with nothing allocated: most decodes."""
-        table = seq.block_table
-        index = seq.num_computed_tokens // self._block_size
-        return (
-            end <= len(table) * self._block_size
-            and index < len(table)
-            and self._pool.refcount(table[index]) == 1
-        )
+        return all(group.covers(seq, end) for group in self._groups)
 
-    def num_missing(self, seq: Sequence, end: int) -> int:
-        """Blocks to allocate before positions up to `end` (exclusive) can be written."""
-        num_missing = self._num_blocks(end) - len(seq.block_table)
-        return num_missing + 1 if self._must_copy(seq) else num_missing
+    def reserve(self, seq: Sequence, end: int) -> bool:
+        """Make sure that extend() finds the blocks it needs, by evicting if need be. False: too few."""
+        return self._reserve([group.num_missing(seq, end) for group in self._groups])
 
-    def reserve(self, num_blocks: int) -> bool:
-        """Make sure that so many blocks are free, by evicting if need be. False: there are too few."""
-        short = num_blocks - self._pool.num_free
-        if short <= 0:
-            return True
-        if short > self._pool.num_reclaimable:
-            return False
-        num_evicted = self._prefix.evict(short)
-        assert num_evicted == short, f"{num_evicted = } {short = }: a reclaimable block was pinned"
-        return True
-
-    def extend(self, seq: Sequence, end: int) -> BlockCopy | None:
-        """Allocate what num_missing() counted; returns the copy to make before the first write, if any."""
-        copy = self._copy_on_write(seq) if self._must_copy(seq) else None
-        for _ in range(self._num_blocks(end) - len(seq.block_table)):
-            seq.block_table.append(self._pool.allocate())
-        return copy
+    def extend(self, seq: Sequence, end: int) -> list[BlockCopy]:
+        """Allocate up to position `end` (exclusive); returns the copies to make before the first write."""
+        copies = [group.extend(seq, end) for group in self._groups]
+        return [copy for copy in copies if copy is not None]
 
     def fork(self, parent: Sequence, child: Sequence, *, partial: bool) -> bool:
         """Let a child start on the blocks of its parent, as far as their tokens agree. False: not at all.
@@ -103,11 +102,11 @@ class BlockTables:
         last, rest = divmod(shared, self._block_size)
         if rest and (not partial or last < parent.num_computed_tokens // self._block_size):
             shared -= rest
-        child.block_table = parent.block_table[: self._num_blocks(shared)]
+        if not shared or not all(group.can_share(parent, shared) for group in self._windowed):
+            return False
+        child.block_tables = tuple(group.share(parent, shared) for group in self._groups)
         child.num_computed_tokens = shared
-        for block in child.block_table:
-            self._pool.share(block)
-        return shared > 0
+        return True
 
     def register(self, seq: Sequence, start: int) -> None:
         """Give the blocks that were filled by computing from position `start` on to the prefix index."""
@@ -116,40 +115,36 @@ class BlockTables:
         num_full = seq.num_computed_tokens // size - first
         if num_full > 0:
             token_ids = seq.tokens_at(first * size, num_full * size)
-            self._prefix.insert(token_ids, seq.block_table, seq.salt, first)
+            self._prefix.insert(token_ids, seq.block_tables, seq.salt, first)
 
     def release(self, seq: Sequence) -> None:
         """Give up all blocks; what is in the prefix index can be found again until it is evicted."""
-        self._prefix.touch(seq.block_table[: seq.num_computed_tokens // self._block_size])
-        for block in seq.block_table:
-            self._pool.release(block)
-        seq.block_table = []
+        if seq.block_tables:
+            self._prefix.touch(seq.block_tables[0][: seq.num_computed_tokens // self._block_size])
+            for group in self._groups:
+                group.release(seq)
+        seq.block_tables = ()
         seq.num_computed_tokens = 0
         self.num_releases += 1
 
     def check(self, seq: Sequence) -> None:
-        """Assert that the table of a running sequence covers its tokens, and that it may write on."""
-        held = len(seq.block_table) * self._block_size
-        assert seq.num_computed_tokens <= held, f"{seq} computed more than its blocks hold"
-        assert len(set(seq.block_table)) == len(seq.block_table), f"{seq} holds a block twice"
-        for block in seq.block_table[seq.num_computed_tokens // self._block_size :]:
-            assert not self._pool.is_kept(block), f"{seq} is to write to indexed {block = }"
+        """Assert that the tables of a running sequence cover its tokens, and that it may write on."""
+        for group in self._groups:
+            group.check(seq)
 
-    def _num_blocks(self, num_tokens: int) -> int:
-        return -(-num_tokens // self._block_size)
-
-    def _must_copy(self, seq: Sequence) -> bool:
-        """True when the next position lies in a block that others own too."""
-        index = seq.num_computed_tokens // self._block_size
-        return index < len(seq.block_table) and self._pool.refcount(seq.block_table[index]) > 1
-
-    def _copy_on_write(self, seq: Sequence) -> BlockCopy:
-        index = seq.num_computed_tokens // self._block_size
-        source = seq.block_table[index]
-        assert not self._pool.is_kept(source), f"{seq} would write to indexed block {source}"
-        target = seq.block_table[index] = self._pool.allocate()
-        self._pool.release(source)
-        return source, target
+    def _reserve(self, num_blocks: list[int]) -> bool:
+        """Make so many blocks of each group free. False: that cannot be done, and nothing was evicted."""
+        pools = [group.pool for group in self._groups]
+        short = [wanted - pool.num_free for wanted, pool in zip(num_blocks, pools, strict=True)]
+        if any(few > pool.num_reclaimable for few, pool in zip(short, pools, strict=True)):
+            return False
+        for group, few in enumerate(short):
+            # Evicting for one group may have freed blocks of another.
+            few = min(few, num_blocks[group] - pools[group].num_free)
+            if few > 0:
+                num_evicted = self._prefix.evict(few, group)
+                assert num_evicted == few, f"{num_evicted = } {few = }: a reclaimable block was pinned"
+        return True
 
     @staticmethod
     def _num_common_tokens(parent: Sequence, child: Sequence) -> int:

@@ -6,6 +6,9 @@ wastes less than one block, where a contiguous cache reserves the longest answer
 shared, each counting its owners, so forks and common prefixes are stored once. It hurts a little in the
 kernel, which finds every block through a table, and more when blocks are so large that short sequences
 leave them half empty.
+
+Layers that see everything and layers that see a window of the latest tokens have a pool each: blocks behind
+a window are given back while the sequence runs (group_tables.py).
 """
 
 from __future__ import annotations
@@ -16,12 +19,13 @@ from redline.errors import CapacityError, ConfigError
 class BlockPool:
     """Reference counts of `num_blocks` blocks of `block_size` tokens; knows ids, not contents.
 
+    `window`: how many tokens the layers of this pool see, the newest included; 0: all.
     A block is free when it has no owner. Owners are sequences and, at most once per block, the prefix index,
     whose reference is taken with keep() and returned with drop(). Writing is allowed to a sole owner only:
     others copy first. Raises CapacityError without a block, ConfigError for a block without a token.
     """
 
-    def __init__(self, num_blocks: int, block_size: int) -> None:
+    def __init__(self, num_blocks: int, block_size: int, window: int = 0) -> None:
         if num_blocks < 1:
             raise CapacityError(
                 f"the K/V cache has {num_blocks} blocks; it needs at least 1: raise kv_memory"
@@ -30,6 +34,9 @@ class BlockPool:
             raise ConfigError(f"block_size is {block_size}; it must be at least 1")
         self.num_blocks = num_blocks
         self.block_size = block_size
+        self.window = window
+        # The last full block stays, whatever the window: the prefix index goes on from there.
+        self._reach = max(window, block_size + 1)
         self.num_reclaimable = 0  # blocks whose one owner is the prefix index
         self._refcounts = [0] * num_blocks
         self._kept = [False] * num_blocks
@@ -45,6 +52,10 @@ class BlockPool:
     def num_available(self) -> int:
         """Blocks that are free or can be had by evicting them from the prefix index."""
         return len(self._free) + self.num_reclaimable
+
+    def first_read(self, position: int) -> int:
+        """Index, in a table, of the first block that a token at `position` reads."""
+        return max(0, position + 1 - self._reach) // self.block_size if self.window else 0
 
     def refcount(self, block: int) -> int:
         """How many own the block, the prefix index included."""

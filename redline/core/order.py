@@ -130,7 +130,7 @@ class LongestPrefixOrder(FirstComeOrder):
 
     def refresh(self, waiting: Iterable[Sequence]) -> bool:
         matched = {
-            seq.seq_id: len(self._prefix.match(seq.token_ids, seq.salt)) * self._block_size
+            seq.seq_id: len(self._prefix.match(seq.token_ids, seq.salt)[0]) * self._block_size
             for seq in islice(waiting, MAX_LOOKUPS)
         }
         changed = matched != self._num_matched

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 from redline.core.chunked_prefill import StepBudget
 from redline.core.sequence import Sequence
 
-BlockCopy = tuple[int, int]  # from, to
+
+class BlockCopy(NamedTuple):
+    """Copy a block of a layer group to another."""
+
+    group: int
+    source: int
+    target: int
 
 
 class PlanItem(NamedTuple):
@@ -45,15 +52,15 @@ class PlanBuilder:
     def __init__(self, budget: StepBudget) -> None:
         self.budget = budget
         self._items: dict[int, PlanItem] = {}
-        self._copies: dict[int, BlockCopy] = {}
+        self._copies: dict[int, list[BlockCopy]] = {}
 
-    def add(self, seq: Sequence, num_tokens: int, copy: BlockCopy | None = None) -> None:
-        """Compute the next tokens of a sequence, after a block copy if it needs one. Again: so many."""
+    def add(self, seq: Sequence, num_tokens: int, copies: list[BlockCopy] | None = None) -> None:
+        """Compute the next tokens of a sequence, after the block copies it needs. Again: so many."""
         start = seq.num_computed_tokens
         samples = start + num_tokens == seq.num_tokens
         self._items[seq.seq_id] = PlanItem(seq, start, num_tokens, samples)
-        if copy is not None:
-            self._copies[seq.seq_id] = copy
+        if copies:
+            self._copies[seq.seq_id] = copies
 
     def num_planned(self, seq: Sequence) -> int:
         """Tokens of a sequence that are in the plan so far."""
@@ -69,4 +76,4 @@ class PlanBuilder:
 
     def build(self) -> Plan:
         """The finished plan, in the order in which work was added."""
-        return Plan(tuple(self._items.values()), tuple(self._copies.values()))
+        return Plan(tuple(self._items.values()), tuple(chain.from_iterable(self._copies.values())))

@@ -17,12 +17,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Many
 from dataclasses import dataclass
 
 from redline.core.batching import Batching, ContinuousBatching
 from redline.core.block_tables import BlockTables
 from redline.core.blocks import BlockPool
 from redline.core.chunked_prefill import step_budget
+from redline.core.group_tables import GONE
 from redline.core.order import FirstComeOrder, Order, first_come
 from redline.core.plan import BlockCopy, Plan, PlanBuilder
 from redline.core.preemption import RecomputePreemption
@@ -68,7 +70,7 @@ class Scheduler:
     def __init__(
         self,
         config: SchedulerConfig,
-        pool: BlockPool,
+        pools: Many[BlockPool],
         prefix: PrefixIndex,
         clock: Clock,
         *,
@@ -76,15 +78,15 @@ class Scheduler:
         order: Order | None = None,  # None: first come, first served
         trace: Trace | None = None,  # None: off
     ) -> None:
-        assert config.block_size == pool.block_size, f"{config.block_size = } {pool.block_size = }"
+        assert all(config.block_size == pool.block_size for pool in pools), f"{config.block_size = }"
         self.config = config
-        self.pool = pool
+        self.pools = tuple(pools)
         self.prefix = prefix
         self._clock = clock
         self._batching = batching or ContinuousBatching()
         self._order = order or FirstComeOrder()
         self.trace = trace or NullTrace()
-        self._tables = BlockTables(pool, prefix)
+        self._tables = BlockTables(pools, prefix, config.token_budget or config.max_context)
         self._waiting = SequenceQueue(self._order.key)
         self._running = SequenceQueue(first_come)
         self._preemption = RecomputePreemption(self._tables, self._waiting, self._running)
@@ -121,8 +123,11 @@ class Scheduler:
 
     @property
     def kv_usage(self) -> float:
-        """Share of the blocks, 0 to 1, that running sequences hold; what can be evicted counts as free."""
-        return 1 - self.pool.num_available / self.pool.num_blocks
+        """Share of the blocks, 0 to 1, that running sequences hold; what can be evicted counts as free.
+
+        Of several pools, that of the fullest.
+        """
+        return 1 - min(pool.num_available / pool.num_blocks for pool in self.pools)
 
     def add(self, seq: Sequence) -> None:
         """Queue a sequence and set its `max_num_tokens`, at which the caller must have finished it.
@@ -225,34 +230,36 @@ class Scheduler:
 
     def check_integrity(self) -> None:
         """Assert every invariant: queues, tables, index, and an owner for every reference to a block."""
-        self.pool.check_integrity()
         self.prefix.check_integrity()
         members = [*self._waiting, *self._running]
         assert len(members) == len(self._sequences), f"{members = } {self._sequences = }"
         assert {seq.seq_id: seq for seq in members} == self._sequences, f"{members = } {self._sequences = }"
         assert len(self._running) <= self.config.max_batch, f"{self.num_running = }"
-        owners = Counter(block for block in range(self.pool.num_blocks) if self.pool.is_kept(block))
         for seq in self._waiting:
-            assert seq.status is Status.WAITING and not seq.block_table, f"{seq} waits with blocks"
+            assert seq.status is Status.WAITING and not seq.block_tables, f"{seq} waits with blocks"
             assert seq.num_computed_tokens == 0, f"{seq} waits with computed tokens"
         for seq in self._running:
             assert seq.status is Status.RUNNING and seq.num_uncomputed_tokens >= 1, f"{seq}"
             self._tables.check(seq)
-            owners.update(seq.block_table)
-        for block in range(self.pool.num_blocks):
-            refs = self.pool.refcount(block)
-            assert refs == owners[block], f"{block = } {refs = } but {owners[block]} owners"
+        for group, pool in enumerate(self.pools):
+            pool.check_integrity()
+            owners = Counter(block for block in range(pool.num_blocks) if pool.is_kept(block))
+            for seq in self._running:
+                owners.update(block for block in seq.block_tables[group] if block != GONE)
+            for block in range(pool.num_blocks):
+                refs = pool.refcount(block)
+                assert refs == owners[block], f"{block = } {refs = } but {owners[block]} owners"
 
     def _max_num_tokens(self, seq: Sequence) -> int:
-        pool_tokens = self.pool.num_blocks * self.pool.block_size
-        most = min(self.config.max_context, pool_tokens)
+        held = self._tables.max_num_tokens
+        most = int(min(self.config.max_context, held))
         num_prompt, max_tokens = len(seq.prompt_token_ids), seq.params.max_tokens
         wanted = num_prompt + (max_tokens or 1)
         if wanted > most:
             raise CapacityError(
                 f"the prompt has {num_prompt} tokens and max_tokens is {max_tokens}, together {wanted}; "
-                f"max_context is {self.config.max_context} and the K/V cache holds {pool_tokens} tokens "
-                f"({self.pool.num_blocks} blocks of {self.pool.block_size}). "
+                f"max_context is {self.config.max_context} and the K/V cache holds {held:.0f} tokens of one "
+                f"sequence ({self.pools[0].num_blocks} blocks of {self.pools[0].block_size}). "
                 "Shorten the prompt, lower max_tokens, or raise kv_memory"
             )
         return most if max_tokens is None else wanted
@@ -301,7 +308,7 @@ class Scheduler:
             if attempt == self._refused:
                 return  # nothing was released since it did not fit; spare the lookup
             matched = self._tables.match(seq)
-            num_tokens = seq.num_tokens - len(matched) * self.pool.block_size
+            num_tokens = seq.num_tokens - len(matched[0]) * self.config.block_size
             granted = builder.budget.grant(_at_most(num_tokens, limit))
             if not granted:
                 return
@@ -311,15 +318,15 @@ class Scheduler:
                     self._displace_last(builder)
                     continue
                 self._refused = attempt
-                missing = self._tables.num_to_admit(seq, matched, num_spare=len(self._running))
-                self.trace.record(seq.seq_id, "refuse", missing, self.pool.num_available)
+                shortage = self._tables.shortage(seq, matched, num_spare=len(self._running))
+                self.trace.record(seq.seq_id, "refuse", *shortage)
                 return
-            copy = self._tables.copy_within(seq)
+            copies = self._tables.copy_within(seq)
             if seq.first_scheduled_s is None:
                 seq.num_cached_tokens = seq.num_computed_tokens
             self.trace.record(seq.seq_id, "admit", seq.num_computed_tokens, seq.num_uncomputed_tokens)
             self._start(seq, seq.num_uncomputed_tokens)
-            self._plan(builder, seq, limit, copy)
+            self._plan(builder, seq, limit, copies)
 
     def _next_to_admit(self) -> Sequence | None:
         return next((seq for seq in self._waiting if self._batching.admits(seq)), None)
@@ -345,7 +352,7 @@ class Scheduler:
         if plan.items:
             prompt_tokens = sum(item.num_tokens for item in plan.items if item.num_tokens > 1)
             decodes = plan.num_tokens - prompt_tokens
-            sizes = (self.num_running, self.num_waiting, self.pool.num_available)
+            sizes = (self.num_running, self.num_waiting, self.pools[0].num_available)
             self.trace.record(EVERYONE, "step", decodes, prompt_tokens, *sizes)
 
     def _start(self, seq: Sequence, num_tokens: int) -> None:
@@ -359,25 +366,26 @@ class Scheduler:
                 self._waiting.sort()
 
     def _plan(
-        self, builder: PlanBuilder, seq: Sequence, limit: int | None, copy: BlockCopy | None = None
+        self, builder: PlanBuilder, seq: Sequence, limit: int | None, copies: list[BlockCopy] | None = None
     ) -> None:
         """Give a running sequence more tokens, as the budget grants them, and the blocks for them."""
         planned = builder.num_planned(seq)
         granted = builder.budget.grant(_at_most(seq.num_uncomputed_tokens - planned, limit))
         if not granted:
-            assert copy is None, f"{seq} was admitted without budget"
+            assert not copies, f"{seq} was admitted without budget"
             return
         end = seq.num_computed_tokens + planned + granted
+        self._tables.slide(seq)
         if not self._tables.covers(seq, end):
             if not self._make_room(builder, seq, end):
                 builder.budget.give_back(granted)
                 return
-            copy = self._tables.extend(seq, end) or copy
-        builder.add(seq, planned + granted, copy)
+            copies = self._tables.extend(seq, end) or copies
+        builder.add(seq, planned + granted, copies)
 
     def _make_room(self, builder: PlanBuilder, seq: Sequence, end: int) -> bool:
         """Free the blocks that a sequence needs up to `end`. False: it was itself the one to give way."""
-        while not self._tables.reserve(self._tables.num_missing(seq, end)):
+        while not self._tables.reserve(seq, end):
             victim = self._preemption.victim()
             assert victim is not seq or len(self._running) > 1, f"{seq} does not fit alone: {end = }"
             builder.take_back(victim)

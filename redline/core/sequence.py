@@ -29,7 +29,7 @@ class Sequence:
     __slots__ = (
         "arrival_s",
         "deadline_s",
-        "block_table",
+        "block_tables",
         "finish_reason",
         "first_scheduled_s",
         "max_num_tokens",
@@ -72,11 +72,17 @@ class Sequence:
         self.status = Status.WAITING
         self.finish_reason: str | None = None
         self.max_num_tokens = 0  # prompt and output; set on admission to the scheduler
-        self.block_table: list[int] = []  # block i holds positions i * block_size onwards
+        # One table per layer group: block i holds positions i * block_size onwards. See group_tables.py.
+        self.block_tables: tuple[list[int], ...] = ()
         self.num_computed_tokens = 0  # their keys and values are in the cache
         self.num_cached_tokens = 0  # found in the prefix index when first scheduled
         self.num_preemptions = 0
         self.first_scheduled_s: float | None = None
+
+    @property
+    def block_table(self) -> list[int]:
+        """The table of the first layer group; empty while the sequence waits."""
+        return self.block_tables[0] if self.block_tables else []
 
     @property
     def num_tokens(self) -> int:

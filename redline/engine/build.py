@@ -54,7 +54,7 @@ def build_engine(config: EngineConfig, progress: Progress | None = None) -> Buil
     cache = resolve_cache(config, runtime, _limits(spec), hardware())
     model.set_max_context(cache.max_context)
     kv = PagedKV(
-        num_layers=spec.num_layers,
+        groups=spec.group_of_layer,
         num_blocks=cache.num_blocks,
         block_size=config.block_size,
         num_kv_heads=spec.num_kv_heads,
@@ -66,7 +66,7 @@ def build_engine(config: EngineConfig, progress: Progress | None = None) -> Buil
         model=model,
         kv=kv,
         forward=forward(model.decoder, kv),
-        scheduler=build_scheduler(config, cache.num_blocks, cache.max_context),
+        scheduler=build_scheduler(config, spec.windows, cache.num_blocks, cache.max_context),
         sampler=Sampler(ops),
         inputs=PromptEncoder(model.tokenizer, model.chat_template, spec.vocab_size, cache.max_context),
         max_waiting=config.max_waiting,
@@ -78,7 +78,12 @@ def build_engine(config: EngineConfig, progress: Progress | None = None) -> Buil
 
 def _limits(spec: ModelSpec) -> ModelLimits:
     kv_bytes_per_token = {
-        kv_format: block_bytes(spec.num_layers, 1, spec.num_kv_heads, spec.head_dim, kv_format)
+        kv_format: tuple(
+            block_bytes(spec.group_of_layer.count(group), 1, spec.num_kv_heads, spec.head_dim, kv_format)
+            for group in range(len(spec.windows))
+        )
         for kv_format in DTYPES
     }
-    return ModelLimits(trained_context=spec.max_context, kv_bytes_per_token=kv_bytes_per_token)
+    return ModelLimits(
+        trained_context=spec.max_context, kv_bytes_per_token=kv_bytes_per_token, windows=spec.windows
+    )

@@ -161,7 +161,7 @@ class Engine:
             return []
         if plan.copies:
             self._kv.copy(plan.copies)
-        logits_RV = self._forward(prepare(plan, self._kv.block_size))
+        logits_RV = self._forward(prepare(plan, self._kv.block_size, self._kv.num_groups))
         deltas = self._take(plan, logits_RV)
         self._num_steps += 1
         return deltas
@@ -173,7 +173,7 @@ class Engine:
             running=scheduler.num_running,
             waiting=scheduler.num_waiting,
             kv_usage=scheduler.kv_usage,
-            num_blocks=scheduler.pool.num_blocks,
+            num_blocks=scheduler.pools[0].num_blocks,
             num_preemptions=scheduler.num_preemptions,
             prompt_tokens=self._prompt_tokens,
             generation_tokens=self._generation_tokens,

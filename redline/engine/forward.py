@@ -58,14 +58,14 @@ class ReplayForward:
         self._decoder = decoder
         self._kv = kv
         self._arena = _kernels.Arena()
-        self._graphs: OrderedDict[tuple[int, int], _Recorded] = OrderedDict()
+        self._graphs: OrderedDict[tuple[int, ...], _Recorded] = OrderedDict()
 
     def __call__(self, batch: Batch) -> F32:
         if not len(batch.token_ids_T) == len(batch.context_lens_S) == len(batch.logit_rows_R):
             return self._decoder.forward(batch, self._kv)
         if self._decoder.cover_positions(batch):
             self._graphs.clear()  # they read tables that are no more
-        key = (len(batch.context_lens_S), _width(batch.block_tables_SB.shape[1]))
+        key = (len(batch.context_lens_S), *(_width(table.shape[1]) for table in batch.block_tables_GSB))
         recorded = self._graphs.get(key)
         if recorded is None:
             return self._record(key, batch)
@@ -75,7 +75,7 @@ class ReplayForward:
         assert failed < 0, f"call {failed} of a recorded graph refused its operands"
         return recorded.logits_RV
 
-    def _record(self, key: tuple[int, int], batch: Batch) -> F32:
+    def _record(self, key: tuple[int, ...], batch: Batch) -> F32:
         inputs = _inputs(*key)
         _fill(inputs, batch)
         graph = self._kernels.Graph(self._arena)
@@ -91,13 +91,13 @@ def _width(num_blocks: int) -> int:
     return max(LEAST_WIDTH, 1 << (num_blocks - 1).bit_length())
 
 
-def _inputs(num_seqs: int, width: int) -> Batch:
+def _inputs(num_seqs: int, *widths: int) -> Batch:
     """A batch in which each sequence decodes one token."""
     return Batch(
         token_ids_T=np.zeros(num_seqs, np.int32),
         positions_T=np.zeros(num_seqs, np.int32),
-        slots_T=np.zeros(num_seqs, np.int32),
-        block_tables_SB=np.zeros((num_seqs, width), np.int32),
+        slots_GT=tuple(np.zeros(num_seqs, np.int32) for _ in widths),
+        block_tables_GSB=tuple(np.zeros((num_seqs, width), np.int32) for width in widths),
         query_start_S1=np.arange(num_seqs + 1, dtype=np.int32),
         context_lens_S=np.zeros(num_seqs, np.int32),
         logit_rows_R=np.arange(num_seqs, dtype=np.int32),
@@ -107,6 +107,8 @@ def _inputs(num_seqs: int, width: int) -> Batch:
 def _fill(inputs: Batch, batch: Batch) -> None:
     inputs.token_ids_T[:] = batch.token_ids_T
     inputs.positions_T[:] = batch.positions_T
-    inputs.slots_T[:] = batch.slots_T
-    inputs.block_tables_SB[:, : batch.block_tables_SB.shape[1]] = batch.block_tables_SB
+    for into_T, slots_T in zip(inputs.slots_GT, batch.slots_GT, strict=True):
+        into_T[:] = slots_T
+    for into_SB, tables_SB in zip(inputs.block_tables_GSB, batch.block_tables_GSB, strict=True):
+        into_SB[:, : tables_SB.shape[1]] = tables_SB
     inputs.context_lens_S[:] = batch.context_lens_S

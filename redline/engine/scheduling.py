@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from redline.config.engine import EngineConfig
 from redline.core.batching import Batching, ClosedBatching, ContinuousBatching
@@ -17,17 +17,22 @@ from redline.core.order import (
     PriorityOrder,
     ShortestOrder,
 )
-from redline.core.prefix import NullPrefixIndex, PrefixIndex, RadixPrefixIndex
+from redline.core.prefix import NullPrefixIndex, PrefixIndex
+from redline.core.radix import RadixPrefixIndex
 from redline.core.scheduler import Scheduler, SchedulerConfig
 from redline.core.trace import NullTrace, RingTrace
 
 WINDOW_S = {"static": 1.0, "dynamic": 0.05}  # a server answers even when a batch does not fill
 
 
-def build_scheduler(config: EngineConfig, num_blocks: int, max_context: int) -> Scheduler:
-    """A scheduler over `num_blocks` blocks. Raises ConfigError or CapacityError."""
-    pool = BlockPool(num_blocks, config.block_size)
-    prefix = RadixPrefixIndex(pool) if config.prefix_cache else NullPrefixIndex()
+def build_scheduler(
+    config: EngineConfig, windows: Sequence[int], num_blocks: Sequence[int], max_context: int
+) -> Scheduler:
+    """A scheduler over the blocks of each layer group. Raises ConfigError or CapacityError."""
+    pools = [
+        BlockPool(count, config.block_size, window) for count, window in zip(num_blocks, windows, strict=True)
+    ]
+    prefix = RadixPrefixIndex(pools) if config.prefix_cache else NullPrefixIndex(len(pools))
     limits = SchedulerConfig(
         max_batch=config.max_batch,
         token_budget=config.chunked_prefill,
@@ -39,7 +44,7 @@ def build_scheduler(config: EngineConfig, num_blocks: int, max_context: int) -> 
     order = _ORDERS[config.order](prefix, config.block_size)
     clock = time.perf_counter
     trace = NullTrace() if config.trace_events is None else RingTrace(config.trace_events, clock)
-    return Scheduler(limits, pool, prefix, clock, batching=_batching(config), order=order, trace=trace)
+    return Scheduler(limits, pools, prefix, clock, batching=_batching(config), order=order, trace=trace)
 
 
 def _batching(config: EngineConfig) -> Batching:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attention:
-    """One layer's attention; `layer` picks its cache."""
+    """One layer's attention; `layer` picks its cache, `group` the block tables that lead through it."""
 
     layer: int
     num_heads: int
@@ -27,6 +27,7 @@ class Attention:
     output: Linear
     rotary: RotaryTable
     scale: float
+    group: int = 0
     window: int = 0  # 0: all earlier tokens
     soft_cap: float = 0.0  # 0: off
     q_norm: RMSNorm | None = None
@@ -55,10 +56,10 @@ class Attention:
             k_THD,
             qkv_THD[:, self.num_heads + self.num_kv_heads :],
             *self.rotary.operands(batch.positions_T),
-            batch.slots_T,
+            batch.slots_GT[self.group],
             kv.k[self.layer],
             kv.v[self.layer],
-            batch.block_tables_SB,
+            batch.block_tables_GSB[self.group],
             batch.query_start_S1,
             batch.context_lens_S,
             self.scale,

@@ -12,14 +12,15 @@ class Batch:
     """The tokens of S sequences, T in all, flat on one axis. Everything is int32.
 
     Sequence s owns rows query_start[s]:query_start[s+1]; its last row sits at position context_lens[s]-1.
-    The keys and values of row t are stored in cache slot slots[t] = block * block_size + offset, or nowhere
-    when that is negative. Logits are computed for the R rows in logit_rows only.
+    Slots and block tables are there for each of G layer groups: the keys and values of row t are stored in
+    cache slot slots[g][t] = block * block_size + offset, or nowhere when that is negative. Logits are
+    computed for the R rows in logit_rows only.
     """
 
     token_ids_T: I32
     positions_T: I32
-    slots_T: I32
-    block_tables_SB: I32
+    slots_GT: tuple[I32, ...]
+    block_tables_GSB: tuple[I32, ...]
     query_start_S1: I32
     context_lens_S: I32
     logit_rows_R: I32

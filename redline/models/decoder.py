@@ -134,6 +134,7 @@ def load_attention(spec: ModelSpec, layer: int, weights: WeightSource, rotary: R
         output=_linear(weights, output, query_size, spec.attention_output_bias),
         rotary=rotary,
         scale=spec.attention_scale,
+        group=spec.group_of_layer[layer],
         window=spec.layers[layer].window,
         soft_cap=spec.attention_soft_cap,
         q_norm=norms[0],

@@ -126,6 +126,19 @@ class ModelSpec:
         return tuple(dict.fromkeys(layer.rope for layer in self.layers))
 
     @property
+    def windows(self) -> tuple[int, ...]:
+        """The distinct windows of the layers, those that see everything (0) first, then the widest.
+
+        Layers of one window are a group: they share block tables and a pool of cache blocks.
+        """
+        return tuple(sorted({layer.window for layer in self.layers}, key=lambda each: (each > 0, -each)))
+
+    @property
+    def group_of_layer(self) -> tuple[int, ...]:
+        """For each layer, which of `windows` it has."""
+        return tuple(self.windows.index(layer.window) for layer in self.layers)
+
+    @property
     def qkv_size(self) -> int:
         """Rows of the merged query, key and value projection."""
         return (self.num_heads + 2 * self.num_kv_heads) * self.head_dim

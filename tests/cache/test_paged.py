@@ -4,7 +4,8 @@ import pytest
 from redline.cache.paged import PagedKV, block_bytes
 from redline.errors import CapacityError, ConfigError
 
-SHAPE = dict(num_layers=3, block_size=4, num_kv_heads=2, head_dim=8)
+SHAPE = dict(block_size=4, num_kv_heads=2, head_dim=8)
+THREE = dict(groups=[0, 0, 0], **SHAPE)
 
 
 @pytest.mark.parametrize(
@@ -16,20 +17,21 @@ SHAPE = dict(num_layers=3, block_size=4, num_kv_heads=2, head_dim=8)
     ],
 )
 def test_bytes_are_what_the_arrays_take(dtype, k_shape, v_shape, token_bytes):
-    kv = PagedKV(num_blocks=5, dtype=dtype, **SHAPE)
+    kv = PagedKV(num_blocks=[5], dtype=dtype, **THREE)
     assert len(kv.k) == len(kv.v) == 3
     assert kv.k[0].shape == k_shape and kv.v[0].shape == v_shape
     assert kv.nbytes == 3 * 2 * 5 * 2 * 4 * token_bytes
-    assert kv.nbytes == sum(cache.nbytes for cache in (*kv.k, *kv.v)) == 5 * block_bytes(dtype=dtype, **SHAPE)
+    assert kv.nbytes == sum(cache.nbytes for cache in (*kv.k, *kv.v))
+    assert kv.nbytes == 5 * block_bytes(num_layers=3, dtype=dtype, **SHAPE)
 
 
 @pytest.mark.parametrize("dtype", ["f32", "int8"])
 def test_copy_takes_blocks_of_every_layer_in_order(dtype, rng):
-    kv = PagedKV(num_blocks=5, dtype=dtype, **SHAPE)
+    kv = PagedKV(num_blocks=[5], dtype=dtype, **THREE)
     for cache in (*kv.k, *kv.v):
         cache[:] = rng.integers(-100, 100, cache.shape)  # the scales of int8 too
     before = [cache.copy() for cache in (*kv.k, *kv.v)]
-    kv.copy([(0, 3), (3, 1)])
+    kv.copy([(0, 0, 3), (0, 3, 1)])
     for cache, old in zip((*kv.k, *kv.v), before, strict=True):
         for block, source in enumerate([0, 0, 2, 0, 4]):
             np.testing.assert_array_equal(cache[block], old[source])
@@ -37,9 +39,20 @@ def test_copy_takes_blocks_of_every_layer_in_order(dtype, rng):
 
 def test_an_unknown_format_is_refused():
     with pytest.raises(ConfigError, match="'f8'; it must be one of f32, f16, int8"):
-        PagedKV(num_blocks=5, dtype="f8", **SHAPE)
+        PagedKV(num_blocks=[5], dtype="f8", **THREE)
 
 
 def test_absurd_sizes_are_refused():
     with pytest.raises(CapacityError, match="does not fit in memory"):
-        PagedKV(num_blocks=2**55, dtype="f32", **SHAPE)
+        PagedKV(num_blocks=[2**55], dtype="f32", **THREE)
+
+
+def test_layers_of_a_group_have_their_own_number_of_blocks(rng):
+    kv = PagedKV(groups=[1, 0, 1], num_blocks=[5, 2], dtype="f32", **SHAPE)
+    assert [len(cache) for cache in kv.k] == [len(cache) for cache in kv.v] == [2, 5, 2]
+    for cache in (*kv.k, *kv.v):
+        cache[:] = rng.standard_normal(cache.shape)
+    before = [cache.copy() for cache in (*kv.k, *kv.v)]
+    kv.copy([(1, 0, 1)])
+    for layer, (cache, old) in enumerate(zip((*kv.k, *kv.v), before, strict=True)):
+        assert np.array_equal(cache[1], old[0 if layer % 3 != 1 else 1])

@@ -34,28 +34,35 @@ def generate(seq: Sequence, num_forced: int, num_tokens: int) -> list[int]:
     return alone.output_token_ids
 
 
+Tables = tuple[list[int], ...]  # one per layer group
+
+
 class FakeModel:
-    """Writes and reads slots exactly where a forward pass would."""
+    """Writes and reads slots exactly where a forward pass would, in a pool for each layer group."""
 
-    def __init__(self, num_blocks: int, block_size: int) -> None:
+    def __init__(self, num_blocks: list[int], block_size: int, windows: list[int]) -> None:
         self._block_size = block_size
-        self._blocks: list[list[int | None]] = [[None] * block_size for _ in range(num_blocks)]
+        self._windows = windows
+        self.pools: list[list[list[int | None]]] = [
+            [[None] * block_size for _ in range(count)] for count in num_blocks
+        ]
 
-    def prepare(self, plan: Plan) -> list[list[int]]:
+    def prepare(self, plan: Plan) -> list[Tables]:
         """The block tables of the items; a step in progress does not see later changes of them."""
-        return [list(item.seq.block_table) for item in plan.items]
+        return [tuple(list(table) for table in item.seq.block_tables) for item in plan.items]
 
-    def run(self, plan: Plan, tables: list[list[int]]) -> dict[int, int]:
+    def run(self, plan: Plan, tables: list[Tables]) -> dict[int, int]:
         """Copy, write all items, then read them all; returns the sampled tokens by seq_id."""
-        for source, target in plan.copies:
-            self._blocks[target] = list(self._blocks[source])
-        for (seq, start, num_tokens, _), table in zip(plan.items, tables, strict=True):
+        for group, source, target in plan.copies:
+            self.pools[group][target] = list(self.pools[group][source])
+        for (seq, start, num_tokens, _), both in zip(plan.items, tables, strict=True):
             for position, value in enumerate(contents(seq, start + num_tokens)[start:], start):
-                block, offset = self._slot(table, position)
-                self._blocks[block][offset] = value
+                for pool, table in zip(self.pools, both, strict=True):
+                    block, offset = self._slot(table, position)
+                    pool[block][offset] = value
         tokens = {}
-        for (seq, start, num_tokens, samples), table in zip(plan.items, tables, strict=True):
-            value = self._read(seq, table, start + num_tokens)
+        for (seq, start, num_tokens, samples), both in zip(plan.items, tables, strict=True):
+            value = self._read(seq, both, start, start + num_tokens)
             if samples:
                 tokens[seq.seq_id] = next_token(value, seq)
         return tokens
@@ -64,15 +71,18 @@ class FakeModel:
         """Assert that each block table leads to what its sequence believes to have in the cache."""
         for seq in seqs:
             if seq.num_computed_tokens:
-                self._read(seq, seq.block_table, seq.num_computed_tokens)
+                self._read(seq, seq.block_tables, seq.num_computed_tokens, seq.num_computed_tokens)
 
-    def _read(self, seq: Sequence, table: list[int], stop: int) -> int:
+    def _read(self, seq: Sequence, tables: Tables, start: int, stop: int) -> int:
+        """Check what tokens from position `start` on see of those before `stop`; returns the last of it."""
         expected = contents(seq, stop)
-        for position, value in enumerate(expected):
-            block, offset = self._slot(table, position)
-            assert self._blocks[block][offset] == value, (
-                f"{seq}: foreign {position = } {block = } {offset = }"
-            )
+        for pool, window, table in zip(self.pools, self._windows, tables, strict=True):
+            for position in range(max(0, start + 1 - window) if window else 0, stop):
+                block, offset = self._slot(table, position)
+                assert block >= 0, f"{seq} reads {position = } of a block that was given back: {table}"
+                assert pool[block][offset] == expected[position], (
+                    f"{seq}: foreign {position = } {block = } {offset = }"
+                )
         return expected[-1]
 
     def _slot(self, table: list[int], position: int) -> tuple[int, int]:

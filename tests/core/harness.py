@@ -17,7 +17,8 @@ from redline.core.order import (
     ShortestOrder,
 )
 from redline.core.plan import Plan
-from redline.core.prefix import NullPrefixIndex, RadixPrefixIndex
+from redline.core.prefix import NullPrefixIndex
+from redline.core.radix import RadixPrefixIndex
 from redline.core.scheduler import Scheduler, SchedulerConfig
 from redline.core.sequence import Sequence, Status
 from redline.core.trace import RingTrace
@@ -33,7 +34,11 @@ ORDERS = {
 
 
 class Harness:
-    """Sequences end when they are full, or after `stop_after` tokens if that is given to add()."""
+    """Sequences end when they are full, or after `stop_after` tokens if that is given to add().
+
+    `windows` has the window of each layer group (0: none, and then it is the first), and how many blocks more
+    than the first it has.
+    """
 
     def __init__(
         self,
@@ -44,14 +49,16 @@ class Harness:
         token_budget: int | None = 16,
         max_context: int = 128,
         prefix_cache: bool = True,
+        windows: tuple[tuple[int, int], ...] = ((0, 0),),
         prompt_share: float = 1.0,
         prefill_first: bool = False,
         batching: str = "continuous",
         window_s: float = 2.0,
         order: str = "fcfs",
     ) -> None:
-        self.pool = BlockPool(num_blocks, block_size)
-        self.prefix = RadixPrefixIndex(self.pool) if prefix_cache else NullPrefixIndex()
+        self.pools = [BlockPool(num_blocks + more, block_size, window) for window, more in windows]
+        self.pool = self.pools[0]
+        self.prefix = RadixPrefixIndex(self.pools) if prefix_cache else NullPrefixIndex(len(self.pools))
         config = SchedulerConfig(
             max_batch=max_batch,
             token_budget=token_budget,
@@ -64,14 +71,16 @@ class Harness:
         closed = ClosedBatching(max_batch, window_s)
         self.scheduler = Scheduler(
             config,
-            self.pool,
+            self.pools,
             self.prefix,
             lambda: self.now_s,
             batching=ContinuousBatching() if batching == "continuous" else closed,
             order=self._order(order),
             trace=RingTrace(10_000, lambda: self.now_s),
         )
-        self.model = FakeModel(num_blocks, block_size)
+        self.model = FakeModel(
+            [pool.num_blocks for pool in self.pools], block_size, [pool.window for pool in self.pools]
+        )
         self.live: dict[int, Sequence] = {}
         self.seqs: list[Sequence] = []  # all that were ever added
         self.plans: list[Plan] = []
@@ -149,10 +158,11 @@ class Harness:
     def check_idle(self) -> None:
         """Nothing is used once nothing runs and the index is emptied."""
         assert not self.scheduler.has_work and self.scheduler.kv_usage == 0
-        assert self.pool.num_available == self.pool.num_blocks
-        self.prefix.evict(self.pool.num_blocks)
+        assert all(pool.num_available == pool.num_blocks for pool in self.pools)
+        for group, pool in enumerate(self.pools):
+            self.prefix.evict(pool.num_blocks, group)
         self.scheduler.check_integrity()
-        assert self.pool.num_free == self.pool.num_blocks
+        assert all(pool.num_free == pool.num_blocks for pool in self.pools)
 
     def check_outputs(self) -> None:
         """Every sequence got the tokens that it gets alone."""
@@ -191,10 +201,16 @@ class Harness:
             assert seq.status is Status.RUNNING and num_tokens >= 1 and start == seq.num_computed_tokens
             assert samples == (start + num_tokens == seq.num_tokens)
             assert samples or config.token_budget is not None, f"{seq} was cut without a budget"
-            for block in seq.block_table[start // config.block_size :]:
-                assert self.pool.refcount(block) == 1, f"{seq} writes to shared {block = }"
-        targets = [target for _, target in plan.copies]
-        assert set(targets) <= {block for item in plan.items for block in item.seq.block_table}
+            for pool, table in zip(self.pools, seq.block_tables, strict=True):
+                for block in table[start // config.block_size :]:
+                    assert pool.refcount(block) == 1, f"{seq} writes to shared {block = }"
+        targets = [(group, target) for group, _, target in plan.copies]
+        assert set(targets) <= {
+            (group, block)
+            for item in plan.items
+            for group, table in enumerate(item.seq.block_tables)
+            for block in table
+        }
         assert len(set(targets)) == len(targets)
         if not config.prefill_first:
             self._check_decodes_first(planned)

@@ -25,7 +25,7 @@ def test_all_but_the_last_writer_copy_the_partly_filled_block():
     harness, parent, children = forked(10, num_children=3)
     shared = parent.block_table[-1]
     plan = harness.step()
-    assert [source for source, _ in plan.copies] == [shared] * 3
+    assert [source for _, source, _ in plan.copies] == [shared] * 3
     assert len({seq.block_table[-1] for seq in (parent, *children)}) == 4
     assert children[-1].block_table[-1] == shared
     assert all(seq.block_table[:2] == parent.block_table[:2] for seq in children)

@@ -22,10 +22,10 @@ def test_taking_back_forgets_item_and_copy_and_returns_the_tokens():
     budget = ChunkedPrefill(5)
     builder = PlanBuilder(budget)
     first, second = sequence(0, 3), sequence(1, 2)
-    builder.add(first, budget.grant(3), (7, 8))
-    builder.add(second, budget.grant(2), (7, 9))
+    builder.add(first, budget.grant(3), [(0, 7, 8)])
+    builder.add(second, budget.grant(2), [(0, 7, 9)])
     builder.take_back(first)
     builder.take_back(sequence(2, 1))
     plan = builder.build()
-    assert [item.seq for item in plan.items] == [second] and plan.copies == ((7, 9),)
+    assert [item.seq for item in plan.items] == [second] and plan.copies == ((0, 7, 9),)
     assert budget.grant(9) == 3

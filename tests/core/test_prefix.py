@@ -3,7 +3,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from redline.core.blocks import BlockPool
-from redline.core.prefix import NullPrefixIndex, RadixPrefixIndex
+from redline.core.group_tables import GONE
+from redline.core.prefix import NullPrefixIndex
+from redline.core.radix import RadixPrefixIndex
 
 SIZE = 2
 
@@ -13,9 +15,29 @@ def pool():
     return BlockPool(16, SIZE)
 
 
+class OneGroup(RadixPrefixIndex):
+    """An index over one pool, with plain block tables."""
+
+    def __init__(self, pool):
+        super().__init__([pool])
+
+    def match(self, token_ids, salt=""):
+        return super().match(token_ids, salt)[0]
+
+    def match_within(self, blocks, token_ids, salt=""):
+        sources, num_tokens = super().match_within((blocks,), token_ids, salt)
+        return (*(sources or (-1,)), num_tokens)
+
+    def claim(self, blocks, num_queried_tokens):
+        super().claim((blocks,), num_queried_tokens)
+
+    def insert(self, token_ids, block_table, salt="", start=0):
+        super().insert(token_ids, (block_table,), salt, start)
+
+
 @pytest.fixture
 def index(pool):
-    return RadixPrefixIndex(pool)
+    return OneGroup(pool)
 
 
 def store(pool, index, token_ids, salt=""):
@@ -128,7 +150,7 @@ def test_an_empty_tree_forgets_its_salt(pool, index):
     for salt in ("a", "b"):
         store(pool, index, [1, 2, 3, 4], salt)
     index.evict(16)
-    assert index._roots == {} and index._nodes == {} and index._leaves == []
+    assert index._roots == {} and index._nodes == {} and index._heaps == [[]]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +158,9 @@ def test_an_empty_tree_forgets_its_salt(pool, index):
     [
         lambda pool, index, table: pool.drop(table[0]),
         lambda pool, index, table: index._nodes.pop(table[1]),
-        lambda pool, index, table: index._leaves.clear() or setattr(index._nodes[table[1]], "queued", False),
+        lambda pool, index, table: (
+            index._heaps[0].clear() or index._nodes[table[1]].queued.__setitem__(0, False)
+        ),
         lambda pool, index, table: index._roots.clear(),
         lambda pool, index, table: pool.share(table[1]),
         lambda pool, index, table: index._nodes[table[0]].children.clear(),
@@ -152,9 +176,9 @@ def test_check_integrity_sees_corruption(pool, index, corrupt):
 def test_null_index_keeps_nothing(pool):
     null = NullPrefixIndex()
     table = [pool.allocate()]
-    null.insert([1, 2], table)
-    assert null.match([1, 2, 3]) == [] and null.evict(1) == 0
-    null.claim([], 3)
+    null.insert([1, 2], (table,))
+    assert null.match([1, 2, 3]) == ([],) and null.evict(1) == 0
+    null.claim(([],), 3)
     null.touch([])
     null.check_integrity()
     assert pool.refcount(table[0]) == 1 and null.num_queried_tokens == null.num_hit_tokens == 0
@@ -168,7 +192,7 @@ actions = st.lists(st.tuples(st.sampled_from(["store", "store", "evict"]), paths
 @given(actions)
 def test_agrees_with_a_plain_list_of_beginnings(actions):
     pool = BlockPool(64, SIZE)
-    index = RadixPrefixIndex(pool)
+    index = OneGroup(pool)
     last_used: dict[tuple[int, ...], int] = {}  # the beginnings in the index, in whole blocks
     for now, (action, path) in enumerate(actions):
         if action == "evict":
@@ -192,3 +216,78 @@ def _evict_from_list(last_used):
     ]
     if leaves:
         del last_used[min(leaves, key=last_used.__getitem__)]
+
+
+WINDOWED = [(0, 8), (5, 8)]  # window and blocks of each group; a token sees 4 before it
+
+
+def windowed(*groups):
+    pools = [BlockPool(num_blocks, SIZE, window) for window, num_blocks in groups or WINDOWED]
+    return pools, RadixPrefixIndex(pools)
+
+
+def store_in_groups(pools, index, token_ids):
+    """What a sequence leaves behind that matched nothing and held all its blocks."""
+    num_blocks = len(token_ids) // SIZE
+    tables = tuple([pool.allocate() for _ in range(num_blocks)] for pool in pools)
+    index.insert(token_ids, tables)
+    for pool, table in zip(pools, tables, strict=True):
+        for block in table:
+            pool.release(block)
+    index.check_integrity()
+    return tables
+
+
+def test_a_match_leaves_out_what_lies_behind_a_window():
+    pools, index = windowed()
+    full, near = store_in_groups(pools, index, [1, 2, 3, 4, 5, 6, 7, 8])
+    assert index.match([1, 2, 3, 4, 5, 6, 7, 8, 9]) == (full, [GONE, GONE, *near[2:]])
+    assert index.match([1, 2, 3, 4, 5]) == (full[:2], near[:2])
+
+
+def test_a_match_ends_where_its_window_is_still_there():
+    pools, index = windowed()
+    full, near = store_in_groups(pools, index, [1, 2, 3, 4, 5, 6, 7, 8])
+    assert index.evict(1, group=1) == 1  # the first step's, which nobody who goes on after four reads
+    assert index.match([1, 2, 3, 4, 5, 6, 7, 8, 9]) == (full, [GONE, GONE, *near[2:]])
+    assert index.match([1, 2, 3, 4, 5]) == ([], []) and index.match([1, 2, 3, 4, 5, 6, 7])[0] == full[:3]
+    assert index.evict(2, group=1) == 2
+    assert index.match([1, 2, 3, 4, 5, 6, 7, 8, 9]) == ([], [])
+    assert pools[0].num_free == 4 and pools[1].num_free == 7
+    index.check_integrity()
+
+
+def test_a_step_that_lost_its_window_gets_a_new_one():
+    pools, index = windowed()
+    full, _ = store_in_groups(pools, index, [1, 2, 3, 4])
+    index.evict(2, group=1)
+    again = tuple([pool.allocate(), pool.allocate()] for pool in pools)
+    index.insert([1, 2, 3, 4], again)
+    assert again[0] == full and index.match([1, 2, 3, 4, 5]) == again
+    index.check_integrity()
+
+
+def test_evicting_a_step_takes_its_windows_with_it():
+    pools, index = windowed()
+    store_in_groups(pools, index, [1, 2, 3, 4])
+    assert index.evict(8) == 2
+    assert [pool.num_free for pool in pools] == [8, 8] and index.match([1, 2, 3]) == ([], [])
+    assert index.evict(8, group=1) == 0
+
+
+def test_without_a_group_that_sees_everything_any_block_can_go():
+    pools, index = windowed((5, 8))
+    (near,) = store_in_groups(pools, index, [1, 2, 3, 4, 5, 6, 7, 8])
+    assert index.evict(1) == 1
+    assert index.match([1, 2, 3, 4, 5, 6, 7, 8, 9]) == ([GONE, GONE, *near[2:]],)
+    assert index.evict(8) == 3 and index._roots == {}
+    index.check_integrity()
+
+
+def test_the_list_of_what_can_be_evicted_stays_short():
+    pools, index = windowed((0, 4), (5, 4))
+    for token in range(500):
+        store_in_groups(pools, index, [token, 0, 1, 2])
+        index.evict(2)
+    assert len(index._heaps[1]) <= 66
+    index.check_integrity()

@@ -126,7 +126,7 @@ def test_what_a_sequence_used_until_its_end_is_evicted_last():
     harness.run()
     assert harness.plans[-1].items[0].seq is first and second.finish_reason
     harness.prefix.evict(2)
-    assert len(harness.prefix.match([1] * 9)) == 2 and not harness.prefix.match([2] * 9)
+    assert len(harness.prefix.match([1] * 9)[0]) == 2 and not harness.prefix.match([2] * 9)[0]
 
 
 def test_a_sequence_that_does_not_fit_is_looked_up_again_only_after_a_release(monkeypatch):
@@ -309,7 +309,7 @@ def test_a_sequence_that_should_be_finished_is_noticed():
         lambda harness, seq: setattr(seq, "num_computed_tokens", 4),
         lambda harness, seq: setattr(seq, "status", Status.WAITING),
         lambda harness, seq: harness.scheduler._running.remove(seq),
-        lambda harness, seq: harness.scheduler._waiting.first.block_table.append(0),
+        lambda harness, seq: setattr(harness.scheduler._waiting.first, "block_tables", ([0],)),
     ],
 )
 def test_check_integrity_sees_corruption(corrupt):
@@ -331,7 +331,7 @@ def test_limits_below_one_are_refused(name):
 
 def test_an_idle_scheduler_plans_nothing():
     config = SchedulerConfig(max_batch=1, token_budget=None, block_size=4, max_context=8)
-    scheduler = Scheduler(config, BlockPool(1, 4), NullPrefixIndex(), lambda: 0.0)
+    scheduler = Scheduler(config, [BlockPool(1, 4)], NullPrefixIndex(), lambda: 0.0)
     plan = scheduler.schedule()
     assert plan.items == plan.copies == () and plan.num_tokens == 0
     scheduler.update(plan, {})

@@ -21,6 +21,9 @@ policies = {
     "batching": st.sampled_from(["continuous", "continuous", "closed"]),
     "order": st.sampled_from([*ORDERS, "longest_prefix"]),
 }
+windows = st.sampled_from(
+    [((0, 0),), ((0, 0),), ((0, 0), (7, 0)), ((0, 2), (9, 4), (1, 0)), ((6, 0),), ((12, 0), (3, 2))]
+)
 configs = st.fixed_dictionaries(
     {
         "num_blocks": st.integers(3, 24),
@@ -29,6 +32,7 @@ configs = st.fixed_dictionaries(
         "token_budget": st.none() | st.integers(1, 20),
         "max_context": st.integers(10, 60),
         "prefix_cache": st.booleans(),
+        "windows": windows,
         **policies,
     }
 )
@@ -40,6 +44,7 @@ busy_configs = st.fixed_dictionaries(
         "token_budget": st.none() | st.integers(4, 40),
         "max_context": st.integers(40, 80),
         "prefix_cache": st.booleans(),
+        "windows": windows,
         **policies,
     }
 )
@@ -68,9 +73,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         try:
             self.harness.add(prompt, max_tokens, **options)
         except CapacityError:
-            config, pool = self.harness.scheduler.config, self.harness.pool
-            most = min(config.max_context, pool.num_blocks * pool.block_size)
-            assert len(prompt) + (max_tokens or 1) > most
+            config = self.harness.scheduler.config
+            smallest = min(pool.num_blocks * pool.block_size for pool in self.harness.pools)
+            assert len(prompt) + (max_tokens or 1) > min(config.max_context, smallest)
 
     @rule(data=st.data(), num_added=st.integers(1, 12))
     def add_a_longer_version(self, data, num_added):
@@ -105,9 +110,9 @@ class SchedulerMachine(RuleBasedStateMachine):
             num_outputs = data.draw(st.sampled_from([None, None, 0, len(parent.output_token_ids) // 2]))
             self.harness.fork(parent, num_outputs=num_outputs, seed=data.draw(st.integers(0, 3)))
 
-    @rule(num_blocks=st.integers(1, 8))
-    def evict(self, num_blocks):
-        self.harness.prefix.evict(num_blocks)
+    @rule(num_blocks=st.integers(1, 8), group=st.integers(0, 2))
+    def evict(self, num_blocks, group):
+        self.harness.prefix.evict(num_blocks, group % len(self.harness.pools))
 
     @precondition(lambda self: hasattr(self, "harness"))
     @invariant()

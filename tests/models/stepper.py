@@ -15,8 +15,10 @@ class Stepper:
         self.decoder = decoder
         self.num_computed = 0
         self.blocks_B = np.random.default_rng(1).permutation(-(-num_tokens // block_size)).astype(np.int32)
+        self.num_groups = len(spec.windows)
+        num_blocks = [len(self.blocks_B)] * self.num_groups
         self.kv = PagedKV(
-            spec.num_layers, len(self.blocks_B), block_size, spec.num_kv_heads, spec.head_dim, dtype
+            spec.group_of_layer, num_blocks, block_size, spec.num_kv_heads, spec.head_dim, dtype
         )
         self.forward = forward(decoder, self.kv)
 
@@ -26,11 +28,12 @@ class Stepper:
         positions_T = np.arange(self.num_computed, self.num_computed + count, dtype=np.int32)
         self.num_computed += count
         size = self.kv.block_size
+        slots_T = self.blocks_B[positions_T // size] * size + positions_T % size
         batch = Batch(
             token_ids_T=np.array(token_ids, np.int32),
             positions_T=positions_T,
-            slots_T=(self.blocks_B[positions_T // size] * size + positions_T % size).astype(np.int32),
-            block_tables_SB=self.blocks_B[None],
+            slots_GT=(slots_T.astype(np.int32),) * self.num_groups,
+            block_tables_GSB=(self.blocks_B[None],) * self.num_groups,
             query_start_S1=np.array([0, count], np.int32),
             context_lens_S=np.array([self.num_computed], np.int32),
             logit_rows_R=np.array(range(count) if rows is None else rows, np.int32),

@@ -31,15 +31,15 @@ def test_a_chunk_without_logits_still_fills_the_cache(decoder):
 def test_sequences_of_a_batch_do_not_touch_each_other(decoder):
     """Two sequences of different lengths, the second with blocks taken at random."""
     spec, size = decoder.spec, 4
-    kv = PagedKV(spec.num_layers, 6, size, spec.num_kv_heads, spec.head_dim, "f32")
+    kv = PagedKV([0] * spec.num_layers, [6], size, spec.num_kv_heads, spec.head_dim, "f32")
     prompts, tables = [TOKENS, TOKENS[2:7]], [[5, 0, 3], [2, 4, 0]]
     positions = [np.arange(len(prompt)) for prompt in prompts]
     slots = [np.array(table)[p // size] * size + p % size for table, p in zip(tables, positions, strict=True)]
     batch = Batch(
         token_ids_T=np.concatenate(prompts).astype(np.int32),
         positions_T=np.concatenate(positions).astype(np.int32),
-        slots_T=np.concatenate(slots).astype(np.int32),
-        block_tables_SB=np.array(tables, np.int32),
+        slots_GT=(np.concatenate(slots).astype(np.int32),),
+        block_tables_GSB=(np.array(tables, np.int32),),
         query_start_S1=np.array([0, 11, 16], np.int32),
         context_lens_S=np.array([11, 5], np.int32),
         logit_rows_R=np.array([10, 15], np.int32),
