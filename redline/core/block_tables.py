@@ -6,8 +6,10 @@ from collections.abc import Sequence as Many
 
 from redline.core.blocks import BlockPool
 from redline.core.group_tables import GroupTables
-from redline.core.plan import BlockCopy
+from redline.core.offload import Offload
+from redline.core.plan import BlockCopy, BlockLoad
 from redline.core.prefix import Match, PrefixIndex
+from redline.core.restore import loadable
 from redline.core.sequence import Sequence
 
 
@@ -19,10 +21,14 @@ class BlockTables:
     index never holds such a block, because no sequence fills a block that it shares.
     """
 
-    def __init__(self, pools: Many[BlockPool], prefix: PrefixIndex, step_tokens: int) -> None:
+    def __init__(
+        self, pools: Many[BlockPool], prefix: PrefixIndex, step_tokens: int, offload: Offload
+    ) -> None:
         self._groups = [GroupTables(group, pool, step_tokens) for group, pool in enumerate(pools)]
         self._windowed = [group for group in self._groups if group.pool.window]
+        self._pools = pools
         self._prefix = prefix
+        self._offload = offload
         self._block_size = pools[0].block_size
         self.num_releases = 0  # calls of release() so far
 
@@ -42,6 +48,7 @@ class BlockTables:
             return False
         self._prefix.claim(matched, seq.num_tokens)
         seq.block_tables = matched
+        seq.num_indexed_blocks = len(matched[0])
         seq.num_computed_tokens = len(matched[0]) * self._block_size
         return True
 
@@ -52,6 +59,29 @@ class BlockTables:
             for group, table in zip(self._groups, matched, strict=True)
         ]
         return max(wanted, key=lambda pair: pair[0] - pair[1])
+
+    def restore(self, seq: Sequence) -> list[BlockLoad]:
+        """Let a sequence that was just admitted go on with blocks that slower memory holds, if that pays.
+
+        Returns the loads to make before its first token is computed.
+        """
+        if not self._offload.pays():
+            return []
+        key = self._prefix.key_after(seq.block_tables, seq.salt)
+        keys = loadable(seq.block_tables, seq.token_ids, key, self._pools, self._offload)
+        first = len(seq.block_tables[0])
+        end = (first + len(keys)) * self._block_size
+        num_blocks = [group.num_to_restore(first, end) for group in self._groups]
+        if not keys or not self._reserve(num_blocks):
+            return []
+        loads = [
+            BlockLoad(seq.seq_id, each, keys[index - first], block)
+            for each, group in enumerate(self._groups)
+            for index, block in group.restore(seq, end)
+        ]
+        seq.num_computed_tokens = end
+        self._offload.num_loaded_tokens += len(keys) * self._block_size
+        return loads
 
     def copy_within(self, seq: Sequence) -> list[BlockCopy]:
         """Let a sequence that was just admitted start on a copy of a block that agrees with it in part.
@@ -106,24 +136,31 @@ class BlockTables:
             return False
         child.block_tables = tuple(group.share(parent, shared) for group in self._groups)
         child.num_computed_tokens = shared
+        child.num_indexed_blocks = shared // self._block_size
         return True
 
-    def register(self, seq: Sequence, start: int) -> None:
-        """Give the blocks that were filled by computing from position `start` on to the prefix index."""
-        size = self._block_size
-        first = start // size
+    def register(self, seq: Sequence) -> None:
+        """Give the blocks that were filled, by computing or loading, to the prefix index."""
+        size, first = self._block_size, seq.num_indexed_blocks
         num_full = seq.num_computed_tokens // size - first
         if num_full > 0:
             token_ids = seq.tokens_at(first * size, num_full * size)
             self._prefix.insert(token_ids, seq.block_tables, seq.salt, first)
+            seq.num_indexed_blocks += num_full
+
+    def settle(self, seq: Sequence) -> None:
+        """Give back what a restored sequence held only until it was registered."""
+        for group in self._windowed:
+            group.settle(seq)
 
     def release(self, seq: Sequence) -> None:
         """Give up all blocks; what is in the prefix index can be found again until it is evicted."""
         if seq.block_tables:
-            self._prefix.touch(seq.block_tables[0][: seq.num_computed_tokens // self._block_size])
+            self._prefix.touch(seq.block_tables[0][: seq.num_indexed_blocks])
             for group in self._groups:
                 group.release(seq)
         seq.block_tables = ()
+        seq.num_indexed_blocks = 0
         seq.num_computed_tokens = 0
         self.num_releases += 1
 

@@ -36,6 +36,10 @@ def _admit(event: Event) -> str:
     )
 
 
+def _load(event: Event) -> str:
+    return f"{_count(event.values[0], 'block')} of what was cached came from host memory or disk"
+
+
 def _chunk(event: Event) -> str:
     first, num_tokens = event.values
     return f"step {event.step} computed {_count(num_tokens, 'token')} of its prompt from position {first} on"
@@ -63,6 +67,7 @@ _SENTENCES: dict[str, Callable[[Event], str]] = {
     "queue": _queue,
     "refuse": _refuse,
     "admit": _admit,
+    "load": _load,
     "chunk": _chunk,
     "preempt": _preempt,
     "finish": _finish,

@@ -28,8 +28,9 @@ class GroupTables:
         self.pool = pool
         self._group = group
         self._block_size = pool.block_size
-        # A window, what a step adds, and the two blocks at the ends that count as whole ones.
-        self._most_held = self.num_blocks(pool.window + step_tokens) + 2 if pool.window else None
+        # A window, what a step adds, the two blocks at the ends that count as whole ones, and the one that
+        # restore() leaves.
+        self._most_held = self.num_blocks(pool.window + step_tokens) + 3 if pool.window else None
 
     def num_blocks(self, num_tokens: int) -> int:
         """Blocks that so many tokens fill or begin."""
@@ -73,6 +74,23 @@ class GroupTables:
             table.append(self.pool.allocate())
         return copy
 
+    def num_to_restore(self, first: int, end: int) -> int:
+        """Blocks from the one with index `first` on that whoever goes on at position `end` reads."""
+        return end // self._block_size - max(first, self.pool.first_read(end))
+
+    def restore(self, seq: Sequence, end: int) -> list[tuple[int, int]]:
+        """Allocate the blocks that num_to_restore() counted: (index in the table, block) of each."""
+        table = seq.block_tables[self._group]
+        first, stop = max(len(table), self.pool.first_read(end)), end // self._block_size
+        if first > len(table):
+            # All that it has lies behind the window. The last block stays until settle(): the prefix index
+            # goes on from there.
+            self._give_back(table, range(len(table) - 1))
+            table.extend([GONE] * (first - len(table)))
+        for _ in range(first, stop):
+            table.append(self.pool.allocate())
+        return list(enumerate(table))[first:]
+
     def append_copy(self, seq: Sequence, source: int) -> BlockCopy:
         """Let the table go on with a copy of a block."""
         target = self.pool.allocate()
@@ -80,13 +98,18 @@ class GroupTables:
         return BlockCopy(self._group, source, target)
 
     def slide(self, seq: Sequence) -> None:
-        """Give back the blocks that no token to be computed will read."""
+        """Give back the blocks that no token to be computed will read, and the prefix index not either."""
         table = seq.block_tables[self._group]
-        index = self.pool.first_read(seq.num_computed_tokens) - 1
+        index = min(self.pool.first_read(seq.num_computed_tokens), seq.num_indexed_blocks - 1) - 1
         while index >= 0 and table[index] != GONE:
             self.pool.release(table[index])
             table[index] = GONE
             index -= 1
+
+    def settle(self, seq: Sequence) -> None:
+        """As slide(), after restore(), which leaves a block that slide() does not see."""
+        table = seq.block_tables[self._group]
+        self._give_back(table, range(self.pool.first_read(seq.num_computed_tokens)))
 
     def can_share(self, parent: Sequence, num_tokens: int) -> bool:
         """Whether a sequence of so many computed tokens could go on from the table of `parent`."""
@@ -116,6 +139,12 @@ class GroupTables:
         assert self.can_share(seq, seq.num_computed_tokens), f"{seq} lacks a block that it reads: {table}"
         for block in table[seq.num_computed_tokens // self._block_size :]:
             assert not self.pool.is_kept(block), f"{seq} is to write to indexed {block = }"
+
+    def _give_back(self, table: list[int], indices: range) -> None:
+        for index in indices:
+            if table[index] != GONE:
+                self.pool.release(table[index])
+                table[index] = GONE
 
     def _must_copy(self, seq: Sequence) -> bool:
         """True when the next position lies in a block that others own too."""

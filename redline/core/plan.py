@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
@@ -18,6 +19,15 @@ class BlockCopy(NamedTuple):
     target: int
 
 
+class BlockLoad(NamedTuple):
+    """Fill a block of a layer group, for a sequence, with what slower memory holds under a key."""
+
+    seq_id: int
+    group: int
+    key: bytes
+    block: int
+
+
 class PlanItem(NamedTuple):
     """Positions start .. start + num_tokens - 1 of one sequence.
 
@@ -32,13 +42,15 @@ class PlanItem(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One step: make `copies` in order, then compute `items`, each sequence at most once.
+    """One step: make `copies` in order, then `loads`, then compute `items`, each sequence at most once.
 
-    The copies come before any write of the step: a source may be written, or be a later target, in this plan.
+    The copies come before any write of the step: a source may be written, loaded into, or be a later target,
+    in this plan.
     """
 
     items: tuple[PlanItem, ...] = ()
     copies: tuple[BlockCopy, ...] = ()
+    loads: tuple[BlockLoad, ...] = ()
 
     @property
     def num_tokens(self) -> int:
@@ -52,15 +64,21 @@ class PlanBuilder:
     def __init__(self, budget: StepBudget) -> None:
         self.budget = budget
         self._items: dict[int, PlanItem] = {}
-        self._copies: dict[int, list[BlockCopy]] = {}
+        self._copies: dict[int, Many[BlockCopy]] = {}
+        self._loads: dict[int, Many[BlockLoad]] = {}
 
-    def add(self, seq: Sequence, num_tokens: int, copies: list[BlockCopy] | None = None) -> None:
+    def add(self, seq: Sequence, num_tokens: int, copies: Many[BlockCopy] = ()) -> None:
         """Compute the next tokens of a sequence, after the block copies it needs. Again: so many."""
         start = seq.num_computed_tokens
         samples = start + num_tokens == seq.num_tokens
         self._items[seq.seq_id] = PlanItem(seq, start, num_tokens, samples)
         if copies:
             self._copies[seq.seq_id] = copies
+
+    def load(self, seq: Sequence, loads: Many[BlockLoad]) -> None:
+        """Load blocks of a sequence before its next tokens are computed."""
+        if loads:
+            self._loads[seq.seq_id] = loads
 
     def num_planned(self, seq: Sequence) -> int:
         """Tokens of a sequence that are in the plan so far."""
@@ -71,9 +89,12 @@ class PlanBuilder:
         """Forget the work of a sequence, if it has any, and return its tokens to the budget."""
         item = self._items.pop(seq.seq_id, None)
         self._copies.pop(seq.seq_id, None)
+        self._loads.pop(seq.seq_id, None)
         if item is not None:
             self.budget.give_back(item.num_tokens)
 
     def build(self) -> Plan:
         """The finished plan, in the order in which work was added."""
-        return Plan(tuple(self._items.values()), tuple(chain.from_iterable(self._copies.values())))
+        copies, loads = self._copies.values(), self._loads.values()
+        items = tuple(self._items.values())
+        return Plan(items, tuple(chain.from_iterable(copies)), tuple(chain.from_iterable(loads)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
+from redline.core.offload import root_key
+
 Match = tuple[list[int], ...]  # block tables, one per layer group, all of the same length
 
 
@@ -61,6 +63,15 @@ class PrefixIndex(Protocol):
         Returns how many.
         """
 
+    def key_after(self, matched: Match, salt: str = "") -> bytes:
+        """After a match: the key (offload.py) of its last block, or of the root."""
+
+    def persist(self, num_steps: int | None) -> int:
+        """Offer the blocks of up to so many steps that came in lately to memory that outlives the process.
+
+        None: of all there are, the most recently used last. Returns of how many.
+        """
+
     def check_integrity(self) -> None:
         """Assert that tree, block map and reference counts agree."""
 
@@ -93,6 +104,12 @@ class NullPrefixIndex:
         pass
 
     def evict(self, num_blocks: int, group: int = 0) -> int:
+        return 0
+
+    def key_after(self, matched: Match, salt: str = "") -> bytes:
+        return root_key(salt)
+
+    def persist(self, num_steps: int | None) -> int:
         return 0
 
     def check_integrity(self) -> None:

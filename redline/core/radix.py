@@ -12,12 +12,15 @@ before it and on nothing else. `prefix_cache=False` puts NullPrefixIndex in its 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from heapq import heapify, heappop, heappush
 from itertools import count, islice
 
 from redline.core.blocks import BlockPool
 from redline.core.group_tables import GONE
+from redline.core.offload import NullOffload, Offload, next_key, root_key
 from redline.core.prefix import Match
 
 MAX_COMPARED = 64  # steps that follow one step, in the search for one that agrees in part
@@ -26,13 +29,14 @@ MAX_COMPARED = 64  # steps that follow one step, in the search for one that agre
 class _Node:
     """One step of a path: a block per layer group; its key among its parent's children are its tokens."""
 
-    __slots__ = ("blocks", "children", "key", "last_used", "parent", "queued")
+    __slots__ = ("blocks", "children", "digest", "key", "last_used", "parent", "queued")
 
     def __init__(self, parent: _Node | None, key: tuple[int, ...], num_groups: int) -> None:
         self.parent = parent
         self.key = key
         self.blocks = [GONE] * num_groups
         self.children: dict[tuple[int, ...], _Node] = {}
+        self.digest: bytes | None = None  # its key in slower memory, once that was asked for
         self.last_used = 0
         self.queued = [False] * num_groups  # stands in the eviction heap of a group
 
@@ -45,6 +49,7 @@ class _Root(_Node):
     def __init__(self, salt: str) -> None:
         super().__init__(None, (), 0)
         self.salt = salt
+        self.digest = root_key(salt)
 
 
 class RadixPrefixIndex:
@@ -55,10 +60,12 @@ class RadixPrefixIndex:
     dictionary access per step.
     """
 
-    def __init__(self, pools: Sequence[BlockPool]) -> None:
+    def __init__(self, pools: Sequence[BlockPool], offload: Offload | None = None) -> None:
         assert all(pool.window for pool in pools[1:]), "layers that see everything are the first group"
         self.num_queried_tokens = self.num_hit_tokens = self.num_evicted_blocks = 0
         self._pools = pools
+        self._offload = offload or NullOffload()
+        self._latest: deque[_Node] = deque(maxlen=pools[0].num_blocks)  # that were not persisted yet
         self._windowed = [(group, pool) for group, pool in enumerate(pools) if pool.window]
         self._block_size = pools[0].block_size
         self._roots: dict[str, _Root] = {}
@@ -149,17 +156,29 @@ class RadixPrefixIndex:
             self._queue_for(group, node)
         return num_evicted
 
+    def key_after(self, matched: Match, salt: str = "") -> bytes:
+        return _digest(self._nodes[matched[0][-1]]) if matched[0] else root_key(salt)
+
+    def persist(self, num_steps: int | None) -> int:
+        if num_steps is None:
+            self._latest.clear()
+            nodes = sorted(self._all_nodes(), key=lambda node: node.last_used)
+        else:
+            nodes = [self._latest.popleft() for _ in range(min(num_steps, len(self._latest)))]
+        held = [(group, node, block) for node in nodes for group, block in enumerate(node.blocks)]
+        for group, node, block in held:
+            if block != GONE:
+                self._offload.persist(group, partial(_digest, node), block)
+        return len(nodes)
+
     def check_integrity(self) -> None:
         reached: list[set[int]] = [set() for _ in self._pools]
         for salt, root in self._roots.items():
             assert root.salt == salt and root.children, f"{salt = } has a wrong or empty root"
-            stack: list[_Node] = list(root.children.values())
-            while stack:
-                node = stack.pop()
-                self._check_node(node)
-                for group, block in enumerate(node.blocks):
-                    reached[group].add(block)
-                stack.extend(node.children.values())
+        for node in self._all_nodes():
+            self._check_node(node)
+            for group, block in enumerate(node.blocks):
+                reached[group].add(block)
         for pool, blocks in zip(self._pools, reached, strict=True):
             kept = {block for block in range(pool.num_blocks) if pool.is_kept(block)}
             assert kept == blocks - {GONE}, f"{kept = } {blocks = }"
@@ -167,6 +186,13 @@ class RadixPrefixIndex:
         for group, heap in enumerate(self._heaps):
             queued = [node for _, _, node in heap]
             assert len(queued) == len(set(queued)) and all(node.queued[group] for node in queued)
+
+    def _all_nodes(self) -> Iterator[_Node]:
+        stack: list[_Node] = list(self._roots.values())
+        while stack:
+            children = stack.pop().children.values()
+            yield from children
+            stack.extend(children)
 
     def _check_node(self, node: _Node) -> None:
         assert node.parent is not None and node.parent.children[node.key] is node
@@ -215,8 +241,11 @@ class RadixPrefixIndex:
         node = parent.children.get(key)
         if node is None:
             node = parent.children[key] = _Node(parent, key, len(self._pools))
+            self._latest.append(node)
         node.last_used = self._now
         for group, table in enumerate(block_tables):
+            if table[index] == GONE:
+                continue  # behind the window of whoever brings this step
             if node.blocks[group] == GONE:
                 self._adopt(node, group, table[index])
             elif node.blocks[group] != table[index]:
@@ -259,6 +288,7 @@ class RadixPrefixIndex:
 
     def _drop(self, node: _Node, group: int) -> None:
         block = node.blocks[group]
+        self._offload.spill(group, partial(_digest, node), block)
         node.blocks[group] = GONE
         self._pools[group].drop(block)
         self.num_evicted_blocks += 1
@@ -276,6 +306,18 @@ class RadixPrefixIndex:
             del parent.children[node.key]
             node = parent
         self._queue(node)
+
+
+def _digest(node: _Node) -> bytes:
+    """The key of a step's blocks in slower memory: a hash of all tokens up to there, and of the salt."""
+    unknown = []
+    while (digest := node.digest) is None:
+        unknown.append(node)
+        assert node.parent is not None
+        node = node.parent
+    for node in reversed(unknown):
+        digest = node.digest = next_key(digest, node.key)
+    return digest
 
 
 def _num_common(ours: tuple[int, ...], theirs: list[int]) -> int:

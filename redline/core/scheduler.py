@@ -16,7 +16,7 @@ block_tables.py and prefix.py, lack of memory that of preemption.py.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
 
@@ -25,8 +25,9 @@ from redline.core.block_tables import BlockTables
 from redline.core.blocks import BlockPool
 from redline.core.chunked_prefill import step_budget
 from redline.core.group_tables import GONE
+from redline.core.offload import NullOffload, Offload
 from redline.core.order import FirstComeOrder, Order, first_come
-from redline.core.plan import BlockCopy, Plan, PlanBuilder
+from redline.core.plan import BlockCopy, BlockLoad, Plan, PlanBuilder
 from redline.core.preemption import RecomputePreemption
 from redline.core.prefix import PrefixIndex
 from redline.core.queue import SequenceQueue
@@ -76,6 +77,7 @@ class Scheduler:
         *,
         batching: Batching | None = None,  # None: continuous
         order: Order | None = None,  # None: first come, first served
+        offload: Offload | None = None,  # None: off; the prefix index must have the same
         trace: Trace | None = None,  # None: off
     ) -> None:
         assert all(config.block_size == pool.block_size for pool in pools), f"{config.block_size = }"
@@ -86,7 +88,9 @@ class Scheduler:
         self._batching = batching or ContinuousBatching()
         self._order = order or FirstComeOrder()
         self.trace = trace or NullTrace()
-        self._tables = BlockTables(pools, prefix, config.token_budget or config.max_context)
+        self.offload = offload or NullOffload()
+        step_tokens = config.token_budget or config.max_context
+        self._tables = BlockTables(pools, prefix, step_tokens, self.offload)
         self._waiting = SequenceQueue(self._order.key)
         self._running = SequenceQueue(first_come)
         self._preemption = RecomputePreemption(self._tables, self._waiting, self._running)
@@ -155,6 +159,8 @@ class Scheduler:
         self._batching.forked(parent, child)
         if parent.status is not Status.RUNNING or len(self._running) >= self.config.max_batch:
             return
+        if self._is_loading(parent):
+            return  # and may lose all it has
         # The step in progress may fill the parent's last block, and then the prefix index will own it.
         if self._tables.fork(parent, child, partial=self._open_plan is None):
             self._start(child, num_tokens=0)
@@ -205,6 +211,19 @@ class Scheduler:
         self._record(plan, self.prefix.num_evicted_blocks - num_evicted)
         return plan
 
+    def drop(self, plan: Plan, seq_ids: Container[int]) -> Plan:
+        """What is left of the open plan without some sequences, whose blocks could not be loaded.
+
+        They wait again, for whatever can be loaded or computed then. Update with the plan returned.
+        """
+        assert plan is self._open_plan, "drop() takes the plan that schedule() returned last"
+        for item in plan.items:
+            if item.seq.seq_id in seq_ids and item.seq.status is Status.RUNNING:
+                self._preempt(item.seq, "what it was to read back could not be read")
+        items = tuple(item for item in plan.items if item.seq.seq_id not in seq_ids)
+        self._open_plan = Plan(items, plan.copies, plan.loads)
+        return self._open_plan
+
     def update(self, plan: Plan, new_tokens: Mapping[int, int]) -> None:
         """Count a plan as computed; `new_tokens` has the sampled token of each item that samples, by seq_id.
 
@@ -214,6 +233,7 @@ class Scheduler:
         assert plan is self._open_plan, "update() takes the plan that schedule() returned last, once"
         self._open_plan = None
         block_size = self.config.block_size
+        loaded = {load.seq_id for load in plan.loads}
         for seq, start, num_tokens, samples in plan.items:
             if seq.status is Status.FINISHED:
                 continue
@@ -225,8 +245,10 @@ class Scheduler:
                 assert seq.num_tokens < seq.max_num_tokens, f"{seq} should be finished"
                 seq.output_token_ids.append(new_tokens[seq.seq_id])
                 self._order.sampled(seq)
-            if end // block_size > start // block_size:
-                self._tables.register(seq, start)
+            if end // block_size > start // block_size or seq.seq_id in loaded:
+                self._tables.register(seq)
+            if seq.seq_id in loaded:
+                self._tables.settle(seq)
 
     def check_integrity(self) -> None:
         """Assert every invariant: queues, tables, index, and an owner for every reference to a block."""
@@ -263,6 +285,10 @@ class Scheduler:
                 "Shorten the prompt, lower max_tokens, or raise kv_memory"
             )
         return most if max_tokens is None else wanted
+
+    def _is_loading(self, seq: Sequence) -> bool:
+        loads = () if self._open_plan is None else self._open_plan.loads
+        return any(load.seq_id == seq.seq_id for load in loads)
 
     def _abandon_open_plan(self) -> None:
         if self._open_plan is None:
@@ -321,12 +347,15 @@ class Scheduler:
                 shortage = self._tables.shortage(seq, matched, num_spare=len(self._running))
                 self.trace.record(seq.seq_id, "refuse", *shortage)
                 return
-            copies = self._tables.copy_within(seq)
+            loads = self._tables.restore(seq)
+            copies = [] if loads else self._tables.copy_within(seq)
             if seq.first_scheduled_s is None:
                 seq.num_cached_tokens = seq.num_computed_tokens
             self.trace.record(seq.seq_id, "admit", seq.num_computed_tokens, seq.num_uncomputed_tokens)
             self._start(seq, seq.num_uncomputed_tokens)
-            self._plan(builder, seq, limit, copies)
+            if loads:
+                self.trace.record(seq.seq_id, "load", len(loads))
+            self._plan(builder, seq, limit, copies, loads)
 
     def _next_to_admit(self) -> Sequence | None:
         return next((seq for seq in self._waiting if self._batching.admits(seq)), None)
@@ -366,13 +395,18 @@ class Scheduler:
                 self._waiting.sort()
 
     def _plan(
-        self, builder: PlanBuilder, seq: Sequence, limit: int | None, copies: list[BlockCopy] | None = None
+        self,
+        builder: PlanBuilder,
+        seq: Sequence,
+        limit: int | None,
+        copies: Many[BlockCopy] = (),
+        loads: Many[BlockLoad] = (),
     ) -> None:
         """Give a running sequence more tokens, as the budget grants them, and the blocks for them."""
         planned = builder.num_planned(seq)
         granted = builder.budget.grant(_at_most(seq.num_uncomputed_tokens - planned, limit))
         if not granted:
-            assert not copies, f"{seq} was admitted without budget"
+            assert not copies and not loads, f"{seq} was admitted without budget"
             return
         end = seq.num_computed_tokens + planned + granted
         self._tables.slide(seq)
@@ -382,6 +416,7 @@ class Scheduler:
                 return
             copies = self._tables.extend(seq, end) or copies
         builder.add(seq, planned + granted, copies)
+        builder.load(seq, loads)
 
     def _make_room(self, builder: PlanBuilder, seq: Sequence, end: int) -> bool:
         """Free the blocks that a sequence needs up to `end`. False: it was itself the one to give way."""

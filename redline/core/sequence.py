@@ -35,6 +35,7 @@ class Sequence:
         "max_num_tokens",
         "num_cached_tokens",
         "num_computed_tokens",
+        "num_indexed_blocks",
         "num_preemptions",
         "output_token_ids",
         "params",
@@ -75,6 +76,7 @@ class Sequence:
         # One table per layer group: block i holds positions i * block_size onwards. See group_tables.py.
         self.block_tables: tuple[list[int], ...] = ()
         self.num_computed_tokens = 0  # their keys and values are in the cache
+        self.num_indexed_blocks = 0  # of its tables, that the prefix index knows
         self.num_cached_tokens = 0  # found in the prefix index when first scheduled
         self.num_preemptions = 0
         self.first_scheduled_s: float | None = None

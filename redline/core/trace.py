@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple, Protocol
 
-Kind = Literal["queue", "refuse", "admit", "chunk", "preempt", "finish", "evict", "step"]
+Kind = Literal["queue", "refuse", "admit", "load", "chunk", "preempt", "finish", "evict", "step"]
 EVERYONE = -1  # the sequence id of events that are about no single one
 
 
@@ -22,6 +22,7 @@ class Event(NamedTuple):
     queue    (prompt tokens, those waiting before it)
     refuse   (blocks missing, blocks that could be had): it was next, and did not fit
     admit    (tokens found in the cache, tokens to compute)
+    load     (blocks): they come from slower memory, and count as found
     chunk    (first position, tokens): of a prompt
     preempt  (tokens to compute again, reason)
     finish   (reason, output tokens)

@@ -47,14 +47,20 @@ class FakeModel:
             [[None] * block_size for _ in range(count)] for count in num_blocks
         ]
 
+    def load(self, group: int, block: int, values: list[int | None]) -> None:
+        """Fill a block with what spilled once."""
+        self.pools[group][block] = list(values)
+
     def prepare(self, plan: Plan) -> list[Tables]:
         """The block tables of the items; a step in progress does not see later changes of them."""
         return [tuple(list(table) for table in item.seq.block_tables) for item in plan.items]
 
-    def run(self, plan: Plan, tables: list[Tables]) -> dict[int, int]:
-        """Copy, write all items, then read them all; returns the sampled tokens by seq_id."""
+    def copy(self, plan: Plan) -> None:
         for group, source, target in plan.copies:
             self.pools[group][target] = list(self.pools[group][source])
+
+    def run(self, plan: Plan, tables: list[Tables]) -> dict[int, int]:
+        """Write all items, then read them all; returns the sampled tokens by seq_id."""
         for (seq, start, num_tokens, _), both in zip(plan.items, tables, strict=True):
             for position, value in enumerate(contents(seq, start + num_tokens)[start:], start):
                 for pool, table in zip(self.pools, both, strict=True):

@@ -7,7 +7,9 @@ from typing import Any
 from redline.config.sampling import SamplingParams
 from redline.core.batching import ClosedBatching, ContinuousBatching
 from redline.core.blocks import BlockPool
+from redline.core.explain import explain
 from redline.core.fairness import FairOrder
+from redline.core.offload import NullOffload, ReloadCost, TierOffload
 from redline.core.order import (
     DeadlineOrder,
     FirstComeOrder,
@@ -21,8 +23,8 @@ from redline.core.prefix import NullPrefixIndex
 from redline.core.radix import RadixPrefixIndex
 from redline.core.scheduler import Scheduler, SchedulerConfig
 from redline.core.sequence import Sequence, Status
-from redline.core.trace import RingTrace
-from tests.core.fake_model import FakeModel, generate
+from redline.core.trace import RingTrace, of_sequence
+from tests.core.fake_model import FakeModel, Tables, generate
 
 ORDERS = {
     "fcfs": FirstComeOrder,
@@ -31,6 +33,37 @@ ORDERS = {
     "fair": FairOrder,
     "deadline": DeadlineOrder,
 }
+
+
+class FakeTier:
+    """Slower memory for the fake model's blocks; `loses` is asked before each load whether it fails."""
+
+    def __init__(self, loses: Callable[[], bool]) -> None:
+        self.blocks: dict[tuple[int, bytes], list[int | None]] = {}
+        self.model: FakeModel | None = None
+        self.num_loaded = 0
+        self._loses = loses
+
+    def holds(self, group: int, key: bytes) -> bool:
+        return (group, key) in self.blocks
+
+    def spill(self, group: int, key: bytes, block: int) -> None:
+        assert self.model is not None
+        values = list(self.model.pools[group][block])
+        assert self.blocks.setdefault((group, key), values) == values, "one key for two contents"
+
+    persist = spill
+
+    def load(self, group: int, key: bytes, block: int) -> bool:
+        assert self.model is not None
+        if self._loses():
+            self.blocks.pop((group, key), None)
+        if (group, key) not in self.blocks:
+            self.model.load(group, block, [-1] * len(self.model.pools[group][block]))
+            return False
+        self.model.load(group, block, self.blocks[group, key])
+        self.num_loaded += 1
+        return True
 
 
 class Harness:
@@ -55,10 +88,15 @@ class Harness:
         batching: str = "continuous",
         window_s: float = 2.0,
         order: str = "fcfs",
+        tier: FakeTier | None = None,
     ) -> None:
         self.pools = [BlockPool(num_blocks + more, block_size, window) for window, more in windows]
         self.pool = self.pools[0]
-        self.prefix = RadixPrefixIndex(self.pools) if prefix_cache else NullPrefixIndex(len(self.pools))
+        self.tier = tier
+        offload = TierOffload(tier, ReloadCost()) if tier and prefix_cache else NullOffload()
+        self.prefix = NullPrefixIndex(len(self.pools))
+        if prefix_cache:
+            self.prefix = RadixPrefixIndex(self.pools, offload)
         config = SchedulerConfig(
             max_batch=max_batch,
             token_budget=token_budget,
@@ -76,11 +114,14 @@ class Harness:
             lambda: self.now_s,
             batching=ContinuousBatching() if batching == "continuous" else closed,
             order=self._order(order),
+            offload=offload,
             trace=RingTrace(10_000, lambda: self.now_s),
         )
         self.model = FakeModel(
             [pool.num_blocks for pool in self.pools], block_size, [pool.window for pool in self.pools]
         )
+        if tier is not None:
+            tier.model = self.model
         self.live: dict[int, Sequence] = {}
         self.seqs: list[Sequence] = []  # all that were ever added
         self.plans: list[Plan] = []
@@ -137,10 +178,22 @@ class Harness:
             between()
         self._uncertain = {item.seq.seq_id for item in plan.items} if fails else set()
         if not fails:
+            plan, tables = self._load(plan, tables)
             self.scheduler.update(plan, self.model.run(plan, tables))
         self._finish_full()
         self.check()
         return plan
+
+    def _load(self, plan: Plan, tables: list[Tables]) -> tuple[Plan, list[Tables]]:
+        """Make the copies and loads of a plan; what cannot be loaded leaves it."""
+        self.model.copy(plan)
+        failed = {load.seq_id for load in plan.loads if not self.tier.load(*load[1:])}
+        if not failed:
+            return plan, tables
+        kept = [
+            table for item, table in zip(plan.items, tables, strict=True) if item.seq.seq_id not in failed
+        ]
+        return self.scheduler.drop(plan, failed), kept
 
     def run(self, max_steps: int = 3_000) -> None:
         """Step until nothing is left."""
@@ -150,6 +203,9 @@ class Harness:
             self.step()
             self.now_s = max(self.now_s, self.scheduler.idle_until_s() or 0.0)
         raise AssertionError(f"work is left after {max_steps} steps: {list(self.live.values())}")
+
+    def explain(self, seq: Sequence) -> list[str]:
+        return explain(of_sequence(self.scheduler.trace.events(), seq.seq_id))
 
     def check(self) -> None:
         self.scheduler.check_integrity()

@@ -6,7 +6,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from redline.core.sequence import Status
 from redline.errors import CapacityError
-from tests.core.harness import ORDERS, Harness
+from tests.core.harness import ORDERS, FakeTier, Harness
 
 REPEATABLE = {
     "deadline": None,
@@ -24,6 +24,11 @@ policies = {
 windows = st.sampled_from(
     [((0, 0),), ((0, 0),), ((0, 0), (7, 0)), ((0, 2), (9, 4), (1, 0)), ((6, 0),), ((12, 0), (3, 2))]
 )
+tiers = st.none() | st.builds(
+    lambda random, rate: FakeTier(lambda: random.random() < rate),
+    st.randoms(use_true_random=True),
+    st.sampled_from([0.0, 0.0, 0.2]),
+)
 configs = st.fixed_dictionaries(
     {
         "num_blocks": st.integers(3, 24),
@@ -33,6 +38,7 @@ configs = st.fixed_dictionaries(
         "max_context": st.integers(10, 60),
         "prefix_cache": st.booleans(),
         "windows": windows,
+        "tier": tiers,
         **policies,
     }
 )
@@ -45,6 +51,7 @@ busy_configs = st.fixed_dictionaries(
         "max_context": st.integers(40, 80),
         "prefix_cache": st.booleans(),
         "windows": windows,
+        "tier": tiers,
         **policies,
     }
 )
@@ -113,6 +120,10 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(num_blocks=st.integers(1, 8), group=st.integers(0, 2))
     def evict(self, num_blocks, group):
         self.harness.prefix.evict(num_blocks, group % len(self.harness.pools))
+
+    @rule(num_steps=st.none() | st.integers(1, 8))
+    def persist(self, num_steps):
+        self.harness.prefix.persist(num_steps)
 
     @precondition(lambda self: hasattr(self, "harness"))
     @invariant()
