@@ -15,6 +15,7 @@ from redline.config.sampling import SamplingParams
 from redline.engine.inputs import Prompt
 from redline.engine.opened import OpenedModel
 from redline.engine.outputs import Delta
+from redline.engine.request import RequestOptions
 from redline.errors import EngineDead, QueueFull, RedlineError, RequestError
 
 logger = logging.getLogger("redline.engine")
@@ -56,6 +57,7 @@ class AsyncLLM(OpenedModel):
         """Abort what runs and stop the engine's thread."""
         self._inbox.put(None)
         await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._engine.close)
 
     @property
     def healthy(self) -> bool:
@@ -81,11 +83,13 @@ class AsyncLLM(OpenedModel):
         priority: int = 0,
         tenant: str = "",
         deadline_s: float | None = None,
+        pin_s: float = 0.0,
     ) -> AsyncGenerator[Delta]:
         """Yield the answer as it is produced. Closing the iterator, or cancelling its task, aborts.
 
         The lower `priority` goes first. The order "fair" shares among tenants, "deadline" looks at
-        `deadline_s`: when the first token is wanted, in seconds from now.
+        `deadline_s`: when the first token is wanted, in seconds from now. The prompt stays in the prefix
+        cache for `pin_s` seconds after the end.
 
         Raises RequestError, CapacityError, QueueFull or EngineDead on the first iteration.
         """
@@ -97,12 +101,9 @@ class AsyncLLM(OpenedModel):
         request_id = request_id or f"{self._id_prefix}-{next(self._request_ids)}"
         deltas: asyncio.Queue[Delta] = asyncio.Queue()
         self._register(request_id, deltas)
-        options = {
-            "priority": priority,
-            "tenant": tenant,
-            "deadline_s": deadline_s,
-            "arrival_s": arrival_s,
-        }
+        options = RequestOptions(
+            priority=priority, tenant=tenant, deadline_s=deadline_s, pin_s=pin_s, arrival_s=arrival_s
+        )
         self._inbox.put(lambda: self._add(request_id, token_ids, params, options))
         try:
             while True:
@@ -117,6 +118,7 @@ class AsyncLLM(OpenedModel):
 
     def _check_room(self) -> None:
         if self._engine.scheduler.num_waiting >= self.config.max_waiting:
+            self._engine.ledger.refuse()
             raise QueueFull(f"{self.config.max_waiting} requests are waiting already; try again later")
 
     def _register(self, request_id: str, deltas: asyncio.Queue[Delta]) -> None:
@@ -147,11 +149,15 @@ class AsyncLLM(OpenedModel):
         """Run the commands that wait; block for one while there is nothing else to do. False: stop."""
         while True:
             idle_s = self._engine.idle_for_s()
+            idle = not self._engine.has_work
+            busy_otherwise = idle and self._engine.persist()
             try:
                 command = self._inbox.get(
-                    block=not self._engine.has_work or idle_s is not None, timeout=idle_s
+                    block=not busy_otherwise and (idle or idle_s is not None), timeout=idle_s
                 )
             except queue.Empty:
+                if busy_otherwise:
+                    continue
                 return True
             if command is None:
                 return False
@@ -162,10 +168,10 @@ class AsyncLLM(OpenedModel):
         request_id: str,
         token_ids: list[int],
         params: SamplingParams,
-        options: dict[str, Any],
+        options: RequestOptions,
     ) -> None:
         try:
-            self._engine.add(request_id, token_ids, params, **options)
+            self._engine.add(request_id, token_ids, params, options)
         except RedlineError as error:
             self._publish([Delta(request_id=request_id, error=error)])
 

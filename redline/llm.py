@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Self
@@ -38,6 +39,17 @@ class LLM(OpenedModel):
         self._collectors: dict[str, Collector] = {}
         self._streams: dict[str, deque[Delta]] = {}
         self._left: deque[str] = deque()  # streams closed or dropped, to be aborted between steps
+        self._end = weakref.finalize(self, self._engine.close)  # at the latest when Python ends
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Keep what is cached in `cache_dir`, if there is one, and let go of it. Nothing can be run after."""
+        self._end()
 
     def generate(
         self,

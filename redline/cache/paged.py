@@ -51,6 +51,10 @@ class PagedKV:
         blocks = sum(int(cache.nbytes) // len(cache) for cache in (*self.k, *self.v))
         return blocks // self.block_size
 
+    def block_bytes(self, group: int) -> int:
+        """Bytes of one block of a group over all its layers, keys and values."""
+        return sum(int(cache.nbytes) // len(cache) for cache in self.caches(group))
+
     def copy(self, copies: Iterable[tuple[int, int, int]]) -> None:
         """Copy block src to block dst in all layers of a group, for each (group, src, dst) in order."""
         for group, source, target in copies:

@@ -34,6 +34,11 @@ ON = {
     "fusion": "norms, gates and sums in the passes of the matmuls",
     "graph_replay": "record the ops of a decode step once and replay them",
 }
+SIZES = {
+    "kv_memory": 'memory of the K/V cache: auto, bytes, or a size such as "2GiB" (default: auto)',
+    "offload_memory": "memory for blocks that leave the K/V cache (default: none)",
+    "cache_dir_size": "of all files in --cache-dir (default: 4GiB)",
+}
 OFF = {"prefill_first": "compute prompts before decodes"}
 
 
@@ -63,17 +68,19 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
             action = argparse.BooleanOptionalAction
             help_text = f"{text} (default: {default})"
             group.add_argument(_flag(name), action=action, default=argparse.SUPPRESS, help=help_text)
+    for name, text in SIZES.items():
+        group.add_argument(_flag(name), metavar="SIZE", default=argparse.SUPPRESS, help=text)
     group.add_argument(
-        "--kv-memory",
-        metavar="SIZE",
+        "--cache-dir",
+        metavar="DIR",
         default=argparse.SUPPRESS,
-        help='memory of the K/V cache: auto, bytes, or a size such as "2GiB" (default: auto)',
+        help="keep cached blocks there for the next start (default: they are lost at the end)",
     )
 
 
 def engine_options(args: argparse.Namespace) -> dict[str, Any]:
     """The options of EngineConfig that the command line set, without the model."""
-    names = [*INTEGERS, *NAMES, *NUMBERS, *ON, *OFF, "chunked_prefill", "kv_memory"]
+    names = [*INTEGERS, *NAMES, *NUMBERS, *ON, *OFF, *SIZES, "chunked_prefill", "cache_dir"]
     return {name: getattr(args, name) for name in names if hasattr(args, name)}
 
 

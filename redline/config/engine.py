@@ -47,6 +47,11 @@ class EngineConfig:
     prefill_first: bool = False  # prompts before decodes
     kv_format: Literal["auto", "f32", "f16", "int8"] = "auto"
     kv_memory: int | str = "auto"  # bytes, "512MiB", "2GiB" or "auto"
+    offload_memory: int | str | None = (
+        None  # host memory for blocks that leave the cache; None: they are lost
+    )
+    cache_dir: str | None = None  # folder where blocks outlive the process; None: they do not
+    cache_dir_size: int | str = "4GiB"  # of all files in it
     block_size: int = 16  # tokens of one K/V block
     compute: Literal["auto", "int8", "float"] = "auto"  # float: dequantised weights, float kernels
     fusion: bool = True  # norms, gates and sums in the passes of the matmuls
@@ -70,6 +75,7 @@ class EngineConfig:
             _number("batch_window", self.batch_window, 0.0, 3600.0)
         if self.kv_memory != "auto":
             parse_bytes("kv_memory", self.kv_memory)
+        self._check_offload()
 
     def _check_counts(self) -> None:
         _count("max_context", self.max_context, 2, 2**24, optional=True)
@@ -79,6 +85,19 @@ class EngineConfig:
         _count("chunked_prefill", self.chunked_prefill, 1, 2**24, optional=True)
         _count("block_size", self.block_size, 1, 1024)
         _count("trace_events", self.trace_events, 1, 2**24, optional=True)
+
+    def _check_offload(self) -> None:
+        if self.offload_memory is not None:
+            parse_bytes("offload_memory", self.offload_memory)
+        parse_bytes("cache_dir_size", self.cache_dir_size)
+        if self.cache_dir is not None and (not isinstance(self.cache_dir, str) or not self.cache_dir):
+            raise ConfigError(f"cache_dir is {self.cache_dir!r}; it must be the path of a folder, or None")
+        for name in ("offload_memory", "cache_dir"):
+            if getattr(self, name) is not None and not self.prefix_cache:
+                raise ConfigError(
+                    f"{name} is set and prefix_cache is off; blocks come back through the prefix cache: "
+                    f"switch it on or leave {name} out"
+                )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

@@ -23,6 +23,7 @@ class PrefixIndex(Protocol):
 
     num_queried_tokens: int  # tokens of the sequences that were looked up and admitted
     num_hit_tokens: int  # those of them that were found
+    num_hits: int  # sequences of which anything was found
     num_evicted_blocks: int
 
     def match(self, token_ids: list[int], salt: str = "") -> Match:
@@ -66,11 +67,14 @@ class PrefixIndex(Protocol):
     def key_after(self, matched: Match, salt: str = "") -> bytes:
         """After a match: the key (offload.py) of its last block, or of the root."""
 
-    def persist(self, num_steps: int | None) -> int:
+    def persist(self, num_steps: int) -> int:
         """Offer the blocks of up to so many steps that came in lately to memory that outlives the process.
 
-        None: of all there are, the most recently used last. Returns of how many.
+        Returns of how many.
         """
+
+    def start_over(self) -> None:
+        """Let persist() begin again with all there is, the most recently used last."""
 
     def check_integrity(self) -> None:
         """Assert that tree, block map and reference counts agree."""
@@ -80,7 +84,7 @@ class NullPrefixIndex:
     """Nothing is shared and nothing is kept."""
 
     def __init__(self, num_groups: int = 1) -> None:
-        self.num_queried_tokens = self.num_hit_tokens = self.num_evicted_blocks = 0
+        self.num_queried_tokens = self.num_hit_tokens = self.num_hits = self.num_evicted_blocks = 0
         self._num_groups = num_groups
 
     def match(self, token_ids: list[int], salt: str = "") -> Match:
@@ -109,8 +113,11 @@ class NullPrefixIndex:
     def key_after(self, matched: Match, salt: str = "") -> bytes:
         return root_key(salt)
 
-    def persist(self, num_steps: int | None) -> int:
+    def persist(self, num_steps: int) -> int:
         return 0
+
+    def start_over(self) -> None:
+        pass
 
     def check_integrity(self) -> None:
         pass

@@ -62,7 +62,7 @@ class RadixPrefixIndex:
 
     def __init__(self, pools: Sequence[BlockPool], offload: Offload | None = None) -> None:
         assert all(pool.window for pool in pools[1:]), "layers that see everything are the first group"
-        self.num_queried_tokens = self.num_hit_tokens = self.num_evicted_blocks = 0
+        self.num_queried_tokens = self.num_hit_tokens = self.num_hits = self.num_evicted_blocks = 0
         self._pools = pools
         self._offload = offload or NullOffload()
         self._latest: deque[_Node] = deque(maxlen=pools[0].num_blocks)  # that were not persisted yet
@@ -115,6 +115,7 @@ class RadixPrefixIndex:
         self.touch(matched[0])
         self.num_queried_tokens += num_queried_tokens
         self.num_hit_tokens += len(matched[0]) * self._block_size
+        self.num_hits += bool(matched[0])
 
     def insert(self, token_ids: list[int], block_tables: Match, salt: str = "", start: int = 0) -> None:
         size = self._block_size
@@ -159,12 +160,12 @@ class RadixPrefixIndex:
     def key_after(self, matched: Match, salt: str = "") -> bytes:
         return _digest(self._nodes[matched[0][-1]]) if matched[0] else root_key(salt)
 
-    def persist(self, num_steps: int | None) -> int:
-        if num_steps is None:
-            self._latest.clear()
-            nodes = sorted(self._all_nodes(), key=lambda node: node.last_used)
-        else:
-            nodes = [self._latest.popleft() for _ in range(min(num_steps, len(self._latest)))]
+    def start_over(self) -> None:
+        self._latest.clear()
+        self._latest.extend(sorted(self._all_nodes(), key=lambda node: node.last_used))
+
+    def persist(self, num_steps: int) -> int:
+        nodes = [self._latest.popleft() for _ in range(min(num_steps, len(self._latest)))]
         held = [(group, node, block) for node in nodes for group, block in enumerate(node.blocks)]
         for group, node, block in held:
             if block != GONE:

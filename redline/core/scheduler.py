@@ -27,6 +27,7 @@ from redline.core.chunked_prefill import step_budget
 from redline.core.group_tables import GONE
 from redline.core.offload import NullOffload, Offload
 from redline.core.order import FirstComeOrder, Order, first_come
+from redline.core.pins import Pins
 from redline.core.plan import BlockCopy, BlockLoad, Plan, PlanBuilder
 from redline.core.preemption import RecomputePreemption
 from redline.core.prefix import PrefixIndex
@@ -93,6 +94,7 @@ class Scheduler:
         self._tables = BlockTables(pools, prefix, step_tokens, self.offload)
         self._waiting = SequenceQueue(self._order.key)
         self._running = SequenceQueue(first_come)
+        self.pins = Pins(self.pools)
         self._preemption = RecomputePreemption(self._tables, self._waiting, self._running)
         self._sequences: dict[int, Sequence] = {}
         self._open_plan: Plan | None = None  # scheduled and not updated yet
@@ -175,6 +177,10 @@ class Scheduler:
         seq = self._sequences.pop(seq_id)
         queue = self._running if seq.status is Status.RUNNING else self._waiting
         queue.remove(seq)
+        if seq.pin_s > 0:
+            in_prompt = len(seq.prompt_token_ids) // self.config.block_size
+            num_blocks = min(in_prompt, seq.num_indexed_blocks)
+            self.pins.add(seq.block_tables, num_blocks, self._clock() + seq.pin_s)
         self._tables.release(seq)
         self._batching.ended(seq)
         self._order.ended(seq)
@@ -191,7 +197,9 @@ class Scheduler:
         self._abandon_open_plan()
         self.trace.next_step()
         num_evicted = self.prefix.num_evicted_blocks
-        self._batching.open(self._waiting, self._clock())
+        now_s = self._clock()
+        self.pins.expire(now_s)
+        self._batching.open(self._waiting, now_s)
         if self._order.refresh(self._waiting):
             self._waiting.sort()
         builder = PlanBuilder(step_budget(self.config.token_budget, self.config.max_context))
@@ -266,6 +274,7 @@ class Scheduler:
         for group, pool in enumerate(self.pools):
             pool.check_integrity()
             owners = Counter(block for block in range(pool.num_blocks) if pool.is_kept(block))
+            owners.update(block for each, block in self.pins.blocks() if each == group)
             for seq in self._running:
                 owners.update(block for block in seq.block_tables[group] if block != GONE)
             for block in range(pool.num_blocks):
@@ -342,6 +351,8 @@ class Scheduler:
             if full or not self._tables.admit(seq, matched, num_spare=len(self._running)):
                 if self._may_displace(seq):
                     self._displace_last(builder)
+                    continue
+                if not len(self._running) and self.pins.give_way():
                     continue
                 self._refused = attempt
                 shortage = self._tables.shortage(seq, matched, num_spare=len(self._running))
@@ -422,7 +433,9 @@ class Scheduler:
         """Free the blocks that a sequence needs up to `end`. False: it was itself the one to give way."""
         while not self._tables.reserve(seq, end):
             victim = self._preemption.victim()
-            assert victim is not seq or len(self._running) > 1, f"{seq} does not fit alone: {end = }"
+            if victim is seq and len(self._running) == 1:
+                assert self.pins.give_way(), f"{seq} does not fit alone: {end = }"
+                continue
             builder.take_back(victim)
             self._preempt(victim, "no block was left, and of those who ran it was the last in order")
             if victim is seq:

@@ -22,8 +22,8 @@ class Sequence:
     Only the scheduler changes a sequence once it was added. `arrival_s` is in seconds of the scheduler's
     clock, as is `deadline_s`, by which the first token is wanted. Of two sequences the one with the lower
     `priority` goes first, then it depends on the order (order.py); fairness counts by `tenant`. Blocks are
-    shared through the prefix index only between sequences of equal `salt`. Raises RequestError on an empty
-    prompt.
+    shared through the prefix index only between sequences of equal `salt`; those of its prompt stay there for
+    `pin_s` seconds after its end at least (pins.py). Raises RequestError on an empty prompt.
     """
 
     __slots__ = (
@@ -39,6 +39,7 @@ class Sequence:
         "num_preemptions",
         "output_token_ids",
         "params",
+        "pin_s",
         "priority",
         "prompt_token_ids",
         "salt",
@@ -47,7 +48,7 @@ class Sequence:
         "tenant",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the facts of a request
         self,
         seq_id: int,
         prompt_token_ids: list[int],
@@ -58,6 +59,7 @@ class Sequence:
         salt: str = "",
         tenant: str = "",
         deadline_s: float | None = None,
+        pin_s: float = 0.0,
     ) -> None:
         if not prompt_token_ids:
             raise RequestError("the prompt is empty; send at least one token", param="prompt")
@@ -69,6 +71,7 @@ class Sequence:
         self.salt = salt
         self.tenant = tenant
         self.deadline_s = deadline_s
+        self.pin_s = pin_s
         self.output_token_ids: list[int] = []
         self.status = Status.WAITING
         self.finish_reason: str | None = None

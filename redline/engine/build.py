@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from redline import env
 from redline.cache.paged import PagedKV, block_bytes
 from redline.config.engine import EngineConfig
-from redline.config.resolve import ModelLimits, resolve_cache, resolve_runtime
+from redline.config.resolve import ModelLimits, RuntimeConfig, resolve_cache, resolve_runtime
 from redline.decoding.sampler import Sampler
 from redline.engine.engine import Engine
 from redline.engine.forward import EagerForward, ReplayForward
 from redline.engine.inputs import PromptEncoder
 from redline.engine.memory import hardware
+from redline.engine.offloading import build_offloading
 from redline.engine.scheduling import build_scheduler
 from redline.models.load import load_model
 from redline.models.pull import resolve_model
@@ -62,18 +63,36 @@ def build_engine(config: EngineConfig, progress: Progress | None = None) -> Buil
         dtype=runtime.kv_format,
     )
     forward = ReplayForward if config.graph_replay and runtime.backend == "cpu" else EagerForward
+    offloading = build_offloading(config, kv, path, _kv_settings(config, runtime, spec, cache.max_context))
     engine = Engine(
         model=model,
         kv=kv,
         forward=forward(model.decoder, kv),
-        scheduler=build_scheduler(config, spec.windows, cache.num_blocks, cache.max_context),
+        scheduler=build_scheduler(
+            config, spec.windows, cache.num_blocks, cache.max_context, offloading.offload
+        ),
         sampler=Sampler(ops),
         inputs=PromptEncoder(model.tokenizer, model.chat_template, spec.vocab_size, cache.max_context),
         max_waiting=config.max_waiting,
         clock=time.perf_counter,
+        reload=offloading.reload,
     )
     reasons = runtime.reasons + cache.reasons
     return BuiltEngine(engine=engine, reasons=reasons, kv_bytes=cache.kv_bytes)
+
+
+def _kv_settings(
+    config: EngineConfig, runtime: RuntimeConfig, spec: ModelSpec, max_context: int
+) -> dict[str, object]:
+    """What the numbers in the cache depend on besides the model's files and the kernels."""
+    dynamic = any(rope.kind == "dynamic" for rope in spec.ropes)  # their angles depend on the context
+    return {
+        "backend": runtime.backend,
+        "compute": runtime.compute,
+        "kv_format": runtime.kv_format,
+        "block_size": config.block_size,
+        "max_context": max_context if dynamic else None,
+    }
 
 
 def _limits(spec: ModelSpec) -> ModelLimits:

@@ -22,9 +22,11 @@ from redline.engine.choice import ChoiceState
 from redline.engine.chrome_trace import write_chrome_trace
 from redline.engine.forward import Forward
 from redline.engine.inputs import PromptEncoder
+from redline.engine.ledger import Ledger
 from redline.engine.outputs import Delta, EngineStats
 from redline.engine.prepare import prepare
-from redline.engine.request import ActiveRequest
+from redline.engine.reload import NoReload, Reload
+from redline.engine.request import NO_OPTIONS, ActiveRequest, RequestOptions
 from redline.errors import QueueFull, RequestError
 from redline.models.load import LoadedModel
 
@@ -37,7 +39,7 @@ class Engine:
     Nothing in here asks which techniques are on: build.py hands in the parts.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts
         self,
         *,
         model: LoadedModel,
@@ -48,14 +50,18 @@ class Engine:
         inputs: PromptEncoder,
         max_waiting: int,
         clock: Callable[[], float],
+        reload: Reload | None = None,  # None: no slower memory
     ) -> None:
         self.model = model
         self.inputs = inputs
         self.scheduler = scheduler
         self._kv = kv
+        self._reload = reload or NoReload()
         self._forward = forward
         self._sampler = sampler
         self._clock = clock
+        self.ledger = Ledger(clock)
+        self._arrived: dict[str, float] = {}  # of those in flight, as the ledger wants to have it back
         self._max_waiting = max_waiting
         self._requests: dict[str, ActiveRequest] = {}
         self._seq_ids_of: OrderedDict[str, list[int]] = OrderedDict()  # of the latest requests
@@ -73,49 +79,51 @@ class Engine:
         request_id: str,
         prompt_token_ids: list[int],
         params: SamplingParams,
-        *,
-        priority: int = 0,
-        tenant: str = "",
-        deadline_s: float | None = None,
-        arrival_s: float | None = None,
+        options: RequestOptions = NO_OPTIONS,
     ) -> None:
-        """Queue a request whose prompt came from `inputs`; it arrived now, or earlier by the engine's clock.
-
-        `tenant` is whom fairness counts it for, `deadline_s` when its first token is wanted, in seconds from
-        its arrival; the orders "fair" and "deadline" look at them.
+        """Queue a request whose prompt came from `inputs`.
 
         Raises RequestError when the parameters do not fit, CapacityError when the request can never fit the
         K/V memory, QueueFull when too many wait.
         """
-        if request_id in self._requests:
-            raise RequestError(f"request id {request_id!r} is in use; choose another", param="request_id")
-        self.inputs.check_params(prompt_token_ids, params)
-        if self.scheduler.num_waiting >= self._max_waiting:
-            raise QueueFull(f"{self._max_waiting} requests are waiting already; try again later")
-        if deadline_s is not None and not deadline_s >= 0:
-            raise RequestError(
-                f"deadline_s is {deadline_s}; it must be seconds from now, 0 or more", param="deadline_s"
-            )
-        arrival_s = self.now_s() if arrival_s is None else arrival_s
-        seq = Sequence(
-            next(self._seq_ids),
-            list(prompt_token_ids),
-            params,
-            arrival_s,
-            priority=priority,
-            tenant=tenant,
-            deadline_s=None if deadline_s is None else arrival_s + deadline_s,
-        )
-        self.scheduler.add(seq)
+        arrived = self.ledger.arrive()
+        try:
+            seq = self._admissible(request_id, prompt_token_ids, params, options)
+            self.scheduler.add(seq)
+        except Exception:
+            self.ledger.end("refused", arrived)
+            raise
         seed = params.seed if params.seed is not None else secrets.randbits(63)
         lead = self._choice(0, seq, seed)
-        request = ActiveRequest(request_id, params, seed, lead, arrival_s)
+        request = ActiveRequest(request_id, params, seed, lead, seq.arrival_s)
         self._requests[request_id] = request
+        self._arrived[request_id] = arrived
         self._seq_ids_of[request_id] = [seq.seq_id]
         if len(self._seq_ids_of) > MAX_EXPLAINED:
             self._seq_ids_of.popitem(last=False)
         self._owner[seq.seq_id] = (request, lead)
         self._prompt_tokens += len(prompt_token_ids)
+
+    def _admissible(
+        self, request_id: str, prompt_token_ids: list[int], params: SamplingParams, options: RequestOptions
+    ) -> Sequence:
+        """The sequence of a new request. Raises RequestError or QueueFull."""
+        if request_id in self._requests:
+            raise RequestError(f"request id {request_id!r} is in use; choose another", param="request_id")
+        self.inputs.check_params(prompt_token_ids, params)
+        if self.scheduler.num_waiting >= self._max_waiting:
+            raise QueueFull(f"{self._max_waiting} requests are waiting already; try again later")
+        arrival_s = self.now_s() if options.arrival_s is None else options.arrival_s
+        return Sequence(
+            next(self._seq_ids),
+            list(prompt_token_ids),
+            params,
+            arrival_s,
+            priority=options.priority,
+            tenant=options.tenant,
+            deadline_s=None if options.deadline_s is None else arrival_s + options.deadline_s,
+            pin_s=options.pin_s,
+        )
 
     def idle_for_s(self) -> float | None:
         """Seconds with nothing to do unless a request arrives; None: there is work now, or none at all."""
@@ -150,6 +158,7 @@ class Engine:
         request = self._requests.pop(request_id, None)
         if request is None:
             return
+        self.ledger.end("aborted", self._arrived.pop(request_id))
         for choice in request.choices:
             if self._owner.pop(choice.seq.seq_id, None) is not None:
                 self.scheduler.abort(choice.seq.seq_id)
@@ -161,10 +170,27 @@ class Engine:
             return []
         if plan.copies:
             self._kv.copy(plan.copies)
+        plan = self._reload.load(plan, self.scheduler)
+        if not plan.items:
+            self.scheduler.update(plan, {})
+            return []
+        started_s = self._clock()
         logits_RV = self._forward(prepare(plan, self._kv.block_size, self._kv.num_groups))
+        self._reload.computed(plan, self._clock() - started_s)
         deltas = self._take(plan, logits_RV)
         self._num_steps += 1
         return deltas
+
+    def persist(self) -> bool:
+        """Hand some cached blocks to memory that outlives the process, in a moment without work.
+
+        False: nothing was left to do.
+        """
+        return self._reload.persist(self.scheduler)
+
+    def close(self) -> None:
+        """Hand over all cached blocks, then let go of files and threads. The engine runs no more steps."""
+        self._reload.close(self.scheduler)
 
     def stats(self) -> EngineStats:
         """Gauges and counters; may be read from another thread."""
@@ -180,6 +206,11 @@ class Engine:
             prefix_queries=scheduler.prefix.num_queried_tokens,
             prefix_hits=scheduler.prefix.num_hit_tokens,
             num_steps=self._num_steps,
+            prefix_hit_requests=scheduler.prefix.num_hits,
+            prefix_evictions=scheduler.prefix.num_evicted_blocks,
+            offload_spilled_blocks=scheduler.offload.num_spilled_blocks,
+            offload_loaded_tokens=scheduler.offload.num_loaded_tokens,
+            requests=self.ledger.counts(),
         )
 
     def _choice(self, index: int, seq: Sequence, seed: int) -> ChoiceState:
@@ -258,4 +289,5 @@ class Engine:
         if not request.finished:
             return delta
         del self._requests[request.request_id]
+        self.ledger.end("finished", self._arrived.pop(request.request_id))
         return replace(delta, metrics=request.metrics())

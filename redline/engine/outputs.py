@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from redline.decoding.sampler import TokenLogprob
+from redline.engine.ledger import Counts
 from redline.errors import RedlineError
 
 FinishReason = Literal["stop", "length", "abort"]
@@ -99,3 +100,8 @@ class EngineStats:
     prefix_queries: int  # prompt tokens looked up
     prefix_hits: int  # prompt tokens found
     num_steps: int
+    prefix_hit_requests: int = 0  # of which anything was found
+    prefix_evictions: int = 0  # blocks
+    offload_spilled_blocks: int = 0  # handed to slower memory when they left the cache
+    offload_loaded_tokens: int = 0  # found there, and not computed again
+    requests: Counts = field(default_factory=Counts)

@@ -2,9 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from redline.config.sampling import SamplingParams
 from redline.engine.choice import ChoiceState
 from redline.engine.outputs import RequestMetrics
+from redline.errors import RequestError
+
+MAX_PIN_S = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestOptions:
+    """How a request is served, which does not change its tokens. Raises RequestError.
+
+    The lower `priority` goes first. `tenant` is whom fairness counts it for, `deadline_s` when its first
+    token is wanted, in seconds from its arrival; the orders "fair" and "deadline" look at them. The prompt
+    stays in the prefix cache for `pin_s` seconds after the request has ended. `arrival_s`: when it arrived by
+    the engine's clock, None: now.
+    """
+
+    priority: int = 0
+    tenant: str = ""
+    deadline_s: float | None = None
+    pin_s: float = 0.0
+    arrival_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.deadline_s is not None and not self.deadline_s >= 0:
+            raise RequestError(
+                f"deadline_s is {self.deadline_s}; it must be seconds from now, 0 or more", param="deadline_s"
+            )
+        if not 0 <= self.pin_s <= MAX_PIN_S:
+            raise RequestError(f"pin_s is {self.pin_s}; it must be seconds, 0 to {MAX_PIN_S}", param="pin_s")
+
+
+NO_OPTIONS = RequestOptions()
 
 
 class ActiveRequest:

@@ -9,6 +9,7 @@ from redline.config.engine import EngineConfig
 from redline.core.batching import Batching, ClosedBatching, ContinuousBatching
 from redline.core.blocks import BlockPool
 from redline.core.fairness import FairOrder
+from redline.core.offload import NullOffload, Offload
 from redline.core.order import (
     DeadlineOrder,
     FirstComeOrder,
@@ -26,13 +27,21 @@ WINDOW_S = {"static": 1.0, "dynamic": 0.05}  # a server answers even when a batc
 
 
 def build_scheduler(
-    config: EngineConfig, windows: Sequence[int], num_blocks: Sequence[int], max_context: int
+    config: EngineConfig,
+    windows: Sequence[int],
+    num_blocks: Sequence[int],
+    max_context: int,
+    offload: Offload | None = None,
 ) -> Scheduler:
-    """A scheduler over the blocks of each layer group. Raises ConfigError or CapacityError."""
+    """A scheduler over the blocks of each layer group. `offload`: slower memory behind them, if there is.
+
+    Raises ConfigError or CapacityError.
+    """
+    offload = offload or NullOffload()
     pools = [
         BlockPool(count, config.block_size, window) for count, window in zip(num_blocks, windows, strict=True)
     ]
-    prefix = RadixPrefixIndex(pools) if config.prefix_cache else NullPrefixIndex(len(pools))
+    prefix = RadixPrefixIndex(pools, offload) if config.prefix_cache else NullPrefixIndex(len(pools))
     limits = SchedulerConfig(
         max_batch=config.max_batch,
         token_budget=config.chunked_prefill,
@@ -44,7 +53,10 @@ def build_scheduler(
     order = _ORDERS[config.order](prefix, config.block_size)
     clock = time.perf_counter
     trace = NullTrace() if config.trace_events is None else RingTrace(config.trace_events, clock)
-    return Scheduler(limits, pools, prefix, clock, batching=_batching(config), order=order, trace=trace)
+    batching = _batching(config)
+    return Scheduler(
+        limits, pools, prefix, clock, batching=batching, order=order, offload=offload, trace=trace
+    )
 
 
 def _batching(config: EngineConfig) -> Batching:

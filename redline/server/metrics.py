@@ -17,6 +17,7 @@ from redline.server.engine import ServedEngine
 
 if TYPE_CHECKING:
     from redline.config.sampling import SamplingParams
+    from redline.engine.ledger import Counts
     from redline.engine.outputs import Delta, RequestMetrics
 
 SECONDS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80)
@@ -134,6 +135,23 @@ class EngineCollector(Collector):
         yield self._counter("generation_tokens", "Tokens generated.", stats.generation_tokens)
         yield self._counter("prefix_cache_queries", "Prompt tokens looked up.", stats.prefix_queries)
         yield self._counter("prefix_cache_hits", "Prompt tokens found.", stats.prefix_hits)
+        yield self._counter(
+            "prefix_cache_hit_requests", "Requests of which something was found.", stats.prefix_hit_requests
+        )
+        yield self._counter("prefix_cache_evictions", "Blocks evicted.", stats.prefix_evictions)
+        yield self._counter("offload_spilled_blocks", "Evicted blocks kept.", stats.offload_spilled_blocks)
+        yield self._counter("offload_loaded_tokens", "Prompt tokens read back.", stats.offload_loaded_tokens)
+        yield from self._requests(stats.requests)
+
+    def _requests(self, counts: Counts) -> Iterator[Metric]:
+        """arrived = finished + aborted + refused + in flight, and Little's law: redline/engine/ledger.py."""
+        yield self._counter("requests_arrived", "Requests that came.", counts.arrived)
+        yield self._counter("requests_finished", "Requests answered in full.", counts.finished)
+        yield self._counter("requests_aborted", "Requests ended early.", counts.aborted)
+        yield self._counter("requests_refused", "Requests turned away.", counts.refused)
+        yield self._gauge("requests_in_flight", "Requests waiting or running.", counts.in_flight)
+        yield self._gauge("requests_in_flight_mean", "The same, over all time.", counts.mean_in_flight)
+        yield self._gauge("request_residence_seconds_mean", "Spent here so far.", counts.mean_s)
 
     def _gauge(self, name: str, text: str, value: float) -> Metric:
         family = GaugeMetricFamily(f"redline:{name}", text, labels=["model_name"])

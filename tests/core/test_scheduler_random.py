@@ -121,7 +121,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def evict(self, num_blocks, group):
         self.harness.prefix.evict(num_blocks, group % len(self.harness.pools))
 
-    @rule(num_steps=st.none() | st.integers(1, 8))
+    @rule(num_steps=st.integers(1, 8))
     def persist(self, num_steps):
         self.harness.prefix.persist(num_steps)
 
