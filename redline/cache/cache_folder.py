@@ -39,9 +39,9 @@ class CacheFolder:
         return self._folder / f"{hashlib.sha256(fingerprint).hexdigest()[:32]}.kvblocks"
 
     def room_for(self, own: Path, num_bytes: int) -> int:
-        """How many of `num_bytes` the file `own` may take in all. Raises OSError.
+        """How many bytes the file `own` may take in all; it would like `num_bytes`. Raises OSError.
 
-        Where they do not fit, files of others that nobody has open are deleted, the longest unused first.
+        Where these do not fit, files of others that nobody has open are deleted, the longest unused first.
         """
         others = self._others(own)
         taken = sum(size for _, size, _ in others)
@@ -50,7 +50,7 @@ class CacheFolder:
                 break
             if _delete_unlocked(path):
                 taken -= size
-        return max(0, min(num_bytes, self.capacity_bytes - taken))
+        return self.capacity_bytes - taken
 
     def _others(self, own: Path) -> list[tuple[int, int, Path]]:
         """(time of the last write, bytes, path) of each block file but `own`. Other names are not ours."""

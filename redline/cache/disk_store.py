@@ -247,18 +247,18 @@ class DiskStore:
         return slot
 
     def _may_grow(self) -> bool:
-        """Asks the folder for room once for each group of slots."""
+        """Asks the folder for room when the last answer is used up, at least once for each group of slots."""
         num_slots = self._index.num_slots
         if num_slots == self._room < self._most_slots:
-            wanted = min(num_slots + GROUP_SLOTS, self._most_slots)
             try:
-                room = self._folder.room_for(self._path, self._layout.num_bytes(wanted))
-                self._room = self._layout.num_slots(room)
+                room = self._folder.room_for(self._path, self._layout.num_bytes(num_slots + 1))
+                self._room = min(self._layout.num_slots(room), num_slots + GROUP_SLOTS, self._most_slots)
             except OSError as error:
                 self._stop_growing(_reason(error))
+                return False
             if self._room <= num_slots:
                 self._stop_growing("files of other models that are in use fill the folder")
-        return num_slots < min(self._room, self._most_slots)
+        return num_slots < self._room
 
     def _stop_growing(self, reason: str) -> None:
         assert self._file is not None
