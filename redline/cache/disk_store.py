@@ -133,9 +133,7 @@ class DiskStore:
         with self._changed:
             self._asked = True
             self._changed.notify_all()
-            self._changed.wait_for(
-                lambda: not self._running or not (self._queue or self._asked or self._busy)
-            )
+            self._changed.wait_for(lambda: not self._running or not (self._asked or self._busy))
 
     def close(self) -> None:
         with self._changed:

@@ -1,5 +1,6 @@
 """Whatever happens to the file: opening does not raise, and a block comes back right or not at all."""
 
+import errno
 import os
 import random
 import socket
@@ -147,6 +148,19 @@ def test_a_file_that_is_cut_off_while_it_is_open_harms_nobody(tmp_path, path, fi
         store.flush()
         assert_holds(store, *range(NUM_BLOCKS))
     assert len(warnings) == 1
+
+
+def test_a_block_that_the_disk_does_not_give_is_forgotten(tmp_path, path, filled, monkeypatch):
+    def fail(*arguments):
+        raise OSError(errno.EIO, "Input/output error")
+
+    warnings = []
+    with closing(open_store(tmp_path, warnings)) as store:
+        monkeypatch.setattr(os, "preadv", fail)
+        assert load(store, 1) is load(store, 2) is None
+        monkeypatch.undo()
+        assert key_of(1) not in store and store.num_damaged == 2 and len(warnings) == 1
+        assert_holds(store, 0, 3)
 
 
 @pytest.mark.parametrize(

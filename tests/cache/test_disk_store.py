@@ -1,6 +1,8 @@
 import os
 import stat
 import threading
+import time
+from dataclasses import dataclass
 
 import pytest
 
@@ -40,11 +42,20 @@ def test_blocks_and_their_order_outlive_the_store(tmp_path, warnings):
     store.close()
 
 
-def test_the_order_of_use_is_in_the_file_after_a_flush(tmp_path, warnings):
+def slowly(function):
+    def call(*arguments):
+        time.sleep(0.05)
+        return function(*arguments)
+
+    return call
+
+
+def test_the_order_of_use_is_in_the_file_after_a_flush(tmp_path, warnings, monkeypatch):
     store = open_store(tmp_path, warnings)
     save(store, 1, 2)
     store.flush()
     assert_holds(store, 1)
+    monkeypatch.setattr(BlockFile, "write_record", slowly(BlockFile.write_record))
     store.flush()
     copy = tmp_path / "copy"
     copy.mkdir()
@@ -55,6 +66,26 @@ def test_the_order_of_use_is_in_the_file_after_a_flush(tmp_path, warnings):
     save(store, 3)
     store.flush()
     assert held_by(store) == [1, 3]
+    store.close()
+
+
+def test_the_order_of_use_is_in_the_file_soon_after_the_next_block(tmp_path, warnings):
+    store = open_store(tmp_path, warnings)
+    save(store, 1)
+    store.flush()
+    [path] = tmp_path.iterdir()
+
+    def record():
+        return path.read_bytes()[Layout(BLOCK_BYTES).record_at(0) :][:32]
+
+    before = record()
+    assert_holds(store, 1)
+    save(store, 2)
+    for _ in range(1000):
+        if record() != before:
+            break
+        time.sleep(0.01)
+    assert record() != before
     store.close()
 
 
@@ -86,18 +117,25 @@ def test_a_lower_capacity_shortens_the_file(tmp_path, warnings):
     store.close()
 
 
+@dataclass
+class HeldWrites:
+    has_come: threading.Event  # the first write waits
+    may_go: threading.Event
+
+
 @pytest.fixture
 def held_writes(monkeypatch):
     """Writes to the file wait until the event is set."""
-    may_write = threading.Event()
+    held = HeldWrites(has_come=threading.Event(), may_go=threading.Event())
     write = BlockFile.write
 
     def wait_and_write(*arguments):
-        assert may_write.wait(30)
+        held.has_come.set()
+        assert held.may_go.wait(30)
         return write(*arguments)
 
     monkeypatch.setattr(BlockFile, "write", wait_and_write)
-    return may_write
+    return held
 
 
 def test_blocks_in_the_queue_are_there_and_more_than_it_takes_are_dropped(
@@ -106,26 +144,44 @@ def test_blocks_in_the_queue_are_there_and_more_than_it_takes_are_dropped(
     monkeypatch.setattr(disk_store, "QUEUE_BYTES", 5 * BLOCK_BYTES)
     store = open_store(tmp_path, warnings)
     save(store, *range(8))
+    assert held_writes.has_come.wait(30)
     assert held_by(store) == [0, 1, 2, 3, 4]
     assert (store.num_blocks, store.num_saved, store.num_dropped) == (5, 0, 3)
     assert_holds(store, 4, 0, 2)
     save(store, 1)
-    held_writes.set()
+    held_writes.may_go.set()
     store.flush()
     assert (store.num_blocks, store.num_saved, store.num_dropped) == (5, 5, 3)
-    assert_holds(store, 0, 1, 2, 3, 4)
     store.close()
     store = open_store(tmp_path, warnings, capacity_bytes=NUM_BYTES(5))
     save(store, 5, 6)
     store.flush()
-    assert held_by(store) == [2, 3, 4, 5, 6]  # the loads above settled the order: 0, 1, 2, 3, 4
+    assert held_by(store) == [0, 1, 2, 5, 6]  # 3 and 4 were used before 0, 2 and 1
+    assert_holds(store, 0, 1, 2, 5, 6)
+    store.close()
+
+
+def test_a_block_in_the_queue_is_not_evicted(tmp_path, warnings, held_writes):
+    held_writes.may_go.set()
+    store = open_store(tmp_path, warnings, capacity_bytes=NUM_BYTES(2))
+    save(store, 1, 2)
+    store.flush()
+    held_writes.has_come.clear()
+    held_writes.may_go.clear()
+    save(store, 3)
+    assert held_writes.has_come.wait(30)  # 1 has made room
+    save(store, 4)
+    assert_holds(store, 3, 2)
+    held_writes.may_go.set()
+    store.flush()
+    assert held_by(store) == [2, 4] and store.num_dropped == 0  # 4 is the oldest, and waits; 3 is the next
     store.close()
 
 
 def test_close_writes_what_is_queued(tmp_path, warnings, held_writes):
     store = open_store(tmp_path, warnings)
     save(store, *range(20))
-    threading.Timer(0.05, held_writes.set).start()
+    threading.Timer(0.05, held_writes.may_go.set).start()
     store.close()
     store = open_store(tmp_path, warnings)
     assert_holds(store, *range(20))
@@ -210,6 +266,23 @@ def test_the_folder_stays_within_the_capacity(tmp_path, warnings):
     store.close()
 
 
+def test_two_models_that_grow_at_once_share_the_folder(tmp_path, warnings):
+    capacity = NUM_BYTES(3 * GROUP_SLOTS)
+    stores = [
+        open_store(tmp_path, warnings, fingerprint=name, capacity_bytes=capacity) for name in (b"1", b"2")
+    ]
+    for n in range(3 * GROUP_SLOTS):
+        for store in stores:
+            save(store, n)
+            store.flush()  # so they grow in turn
+    for store in stores:
+        store.close()
+    sizes = [path.stat().st_size for path in tmp_path.iterdir()]
+    assert sum(sizes) <= capacity + GROUP_SLOTS * BLOCK_BYTES, "each looks again after a group of slots"
+    assert len(warnings) == 2
+    warnings.clear()
+
+
 def test_opening_deletes_no_file_that_fits(tmp_path, warnings):
     for name in (b"one", b"two", b"three"):
         store = open_store(tmp_path, warnings, fingerprint=name, capacity_bytes=NUM_BYTES(40))
@@ -232,12 +305,12 @@ def test_a_capacity_below_one_block_is_refused(tmp_path):
     open_store(tmp_path, [], capacity_bytes=8960).close()
 
 
-def test_only_the_owner_may_read(tmp_path, warnings):
+def test_only_the_owner_may_read(tmp_path, warnings, monkeypatch):
     umask = os.umask(0)
-    try:
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fchmod", lambda *arguments: None)  # not even for a moment
         store = open_store(tmp_path / "a" / "b", warnings)
-    finally:
-        os.umask(umask)
+    os.umask(umask)
     store.close()
     [path] = (tmp_path / "a" / "b").iterdir()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
