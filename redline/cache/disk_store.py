@@ -65,7 +65,7 @@ class DiskStore:
         self._index = BlockIndex({}, 0)
         self._queue: deque[Block] = deque()  # the first one is being written
         self._changed = threading.Condition()  # guards the index, the queue and the flags
-        self._asked = self._busy = self._closing = False
+        self._asked = self._closing = False
         self._file = self._open(fingerprint)
         self._room = self._index.num_slots  # slots that the folder is known to have room for
         self._running = self._file is not None
@@ -133,7 +133,7 @@ class DiskStore:
         with self._changed:
             self._asked = True
             self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._running or not (self._asked or self._busy))
+            self._changed.wait_for(lambda: not self._running or not self._asked)
 
     def close(self) -> None:
         with self._changed:
@@ -191,13 +191,12 @@ class DiskStore:
             self._changed.wait_for(lambda: self._queue or self._asked or self._closing)
             block = self._queue[0] if self._queue else None
             self._asked = self._asked and block is not None
-            self._busy, is_last = True, block is None and self._closing
+            is_last = block is None and self._closing
         if block is not None:
             self._write(block)
         else:
             self._update_records()
         with self._changed:
-            self._busy = False
             if block is not None:
                 self._queue.popleft()
                 self._asked = self._asked or not self._queue
