@@ -153,7 +153,7 @@ class BlockFile:
             checksum = zlib.crc32(buffer, checksum)
         return checksum == record.checksum
 
-    def write(self, slot: int, key: bytes, last_used: int, data: bytes) -> Record:
+    def write(self, slot: int, key: bytes, last_used: int, data: bytes | bytearray) -> Record:
         """Fill a slot, which may be the one after the last. Raises OSError; the slot is empty then."""
         record = Record(key, last_used, zlib.crc32(data, zlib.crc32(key)))
         self.write_record(slot, None)
@@ -223,7 +223,7 @@ def _is_at(path: Path, fd: int) -> bool:
         return False
 
 
-def _write_all(fd: int, data: bytes, offset: int) -> None:
+def _write_all(fd: int, data: bytes | bytearray, offset: int) -> None:
     view = memoryview(data)
     while view:
         num_bytes = os.pwrite(fd, view, offset)

@@ -14,7 +14,7 @@ class Block:
 
     key: bytes
     last_used: int
-    data: bytes | None = None
+    data: bytearray | None = None
     slot: int = -1
     checksum: int = 0
 
@@ -44,7 +44,7 @@ class BlockIndex:
     def num_slots(self) -> int:
         return len(self._slots)
 
-    def add(self, key: bytes, data: bytes) -> Block:
+    def add(self, key: bytes, data: bytearray) -> Block:
         self._num_uses += 1
         block = self.blocks[key] = Block(key, self._num_uses, data)
         return block

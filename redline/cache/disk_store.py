@@ -64,6 +64,7 @@ class DiskStore:
         self._path = self._folder.path_of(fingerprint)
         self._index = BlockIndex({}, 0)
         self._queue: deque[Block] = deque()  # the first one is being written
+        self._spare: list[bytearray] = []  # memory of blocks that were in the queue
         self._changed = threading.Condition()  # guards the index, the queue and the flags
         self._asked = self._closing = False
         self._file = self._open(fingerprint)
@@ -92,9 +93,8 @@ class DiskStore:
             elif not self._running or self._closing or len(self._queue) >= self._most_queued:
                 self.num_dropped += 1
             else:
-                data = b"".join(buffers_of(parts))
-                assert len(key) == KEY_BYTES and len(data) == self._block_bytes, f"{len(key)=} {len(data)=}"
-                self._queue.append(self._index.add(key, data))
+                assert len(key) == KEY_BYTES, f"{len(key) = }"
+                self._queue.append(self._index.add(key, self._copy(parts)))
                 self._changed.notify_all()
 
     def load(self, key: bytes, parts: Sequence[Array]) -> bool:
@@ -103,13 +103,23 @@ class DiskStore:
             if block is None:
                 return False
             self._index.touch(block)  # so it is the last to be evicted while it is read
-            data = block.data
-        if data is not None:
-            copy_into(parts, memoryview(data))
-        elif not self._read(block, parts):
+            waits = block.data is not None
+            if block.data is not None:
+                copy_into(parts, memoryview(block.data))
+        if not waits and not self._read(block, parts):
             return False
         self.num_loaded += 1
         return True
+
+    def _copy(self, parts: Sequence[Array]) -> bytearray:
+        """Into memory that is used again: pages fresh from the system take longer than the copy."""
+        data = b"".join(buffers_of(parts))
+        assert len(data) == self._block_bytes, f"{len(data) = } {self._block_bytes = }"
+        if not self._spare:
+            return bytearray(data)
+        copy = self._spare.pop()
+        copy[:] = data
+        return copy
 
     def _read(self, block: Block, parts: Sequence[Array]) -> bool:
         assert self._file is not None, f"{block.slot = } without a file"
@@ -192,29 +202,35 @@ class DiskStore:
             block = self._queue[0] if self._queue else None
             self._asked = self._asked and block is not None
             is_last = block is None and self._closing
-        if block is not None:
-            self._write(block)
-        else:
+        if block is None:
             self._update_records()
+        else:
+            assert block.data is not None, f"{block.slot = }"
+            data = block.data
+            self._write(block, data)
+            self._take_off_queue(data)
         with self._changed:
-            if block is not None:
-                self._queue.popleft()
-                self._asked = self._asked or not self._queue
             self._changed.notify_all()
         return not is_last
 
-    def _write(self, block: Block) -> None:
-        assert self._file is not None and block.data is not None, f"{block.slot = }"
+    def _take_off_queue(self, data: bytearray) -> None:
+        with self._changed:
+            self._queue.popleft()
+            self._spare.append(data)
+            self._asked = self._asked or not self._queue
+
+    def _write(self, block: Block, data: bytearray) -> None:
+        assert self._file is not None
         slot = self._take_slot()
         if slot is None:
             self._drop(block)
             return
         try:
-            record = self._file.write(slot, block.key, block.last_used, block.data)
+            record = self._file.write(slot, block.key, block.last_used, data)
         except OSError as error:
             if slot == self._index.num_slots:
                 self._stop_growing(_reason(error))
-                self._write(block)
+                self._write(block, data)
             else:
                 self._warn_once("write", f"{_reason(error)}; blocks that cannot be written are dropped")
                 self._drop(block, slot)
