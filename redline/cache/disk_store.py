@@ -55,9 +55,8 @@ class DiskStore:
         self.num_saved = self.num_loaded = self.num_evicted = self.num_damaged = self.num_dropped = 0
         self._block_bytes = block_bytes
         self._layout = Layout(block_bytes)
-        self._most_slots = _most_slots(
-            self._layout, capacity_bytes
-        )  # fewer once the disk or the folder is full
+        # Fewer once the disk or the folder is full.
+        self._most_slots = _most_slots(self._layout, capacity_bytes)
         self._most_queued = max(LEAST_QUEUED, QUEUE_BYTES // block_bytes)
         self._warn, self._warned = warn, set[str]()
         self._folder = CacheFolder(folder, capacity_bytes)
@@ -90,7 +89,7 @@ class DiskStore:
             block = self._index.blocks.get(key)
             if block is not None:
                 self._index.touch(block)
-            elif not self._running or self._closing or len(self._queue) >= self._most_queued:
+            elif not self._running or len(self._queue) >= self._most_queued:
                 self.num_dropped += 1
             else:
                 assert len(key) == KEY_BYTES, f"{len(key) = }"

@@ -80,7 +80,13 @@ def move_payload(data: bytearray, random_: random.Random) -> None:
     data[target : target + BLOCK_BYTES] = data[source : source + BLOCK_BYTES]
 
 
-@pytest.mark.parametrize("damage", [flip, overwrite, cut_off, shift, move_payload])
+def copy_record(data: bytearray, random_: random.Random) -> None:
+    """Two slots that claim to hold one block."""
+    source, target = (LAYOUT.record_at(random_.randrange(NUM_BLOCKS)) for _ in range(2))
+    data[target : target + 32] = data[source : source + 32]
+
+
+@pytest.mark.parametrize("damage", [flip, overwrite, cut_off, shift, move_payload, copy_record])
 def test_a_damaged_file_gives_right_blocks_or_none(tmp_path, path, filled, damage):
     for seed in range(60):
         random_, data, warnings = random.Random(seed), bytearray(filled), []
@@ -131,12 +137,21 @@ def test_damaged_records_are_said_once(tmp_path, path, filled):
         assert store.num_damaged == 2
 
 
-def test_a_file_that_was_cut_off_keeps_the_blocks_before(tmp_path, path, filled):
+@pytest.mark.parametrize(
+    "size, num_intact, num_lost",  # as far as the records are left to tell
+    [
+        (LAYOUT.num_bytes(100) - 1, 99, GROUP_SLOTS - 99),
+        (LAYOUT.num_bytes(GROUP_SLOTS) + PAGE, GROUP_SLOTS, NUM_BLOCKS - GROUP_SLOTS),
+    ],
+)
+def test_a_file_that_was_cut_off_keeps_the_blocks_before(tmp_path, path, filled, size, num_intact, num_lost):
     warnings = []
-    path.write_bytes(filled[: LAYOUT.num_bytes(100) - 1])
+    path.write_bytes(filled[:size])
     with closing(open_store(tmp_path, warnings)) as store:
-        assert count_intact(store) == 99
-        assert warnings == [f"{path}: 29 of its blocks are damaged or cut off; they are computed again"]
+        assert count_intact(store) == num_intact
+        assert warnings == [
+            f"{path}: {num_lost} of its blocks are damaged or cut off; they are computed again"
+        ]
 
 
 def test_a_file_that_is_cut_off_while_it_is_open_harms_nobody(tmp_path, path, filled):

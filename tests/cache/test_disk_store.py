@@ -4,6 +4,7 @@ import threading
 import time
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
 from redline.cache import disk_store
@@ -114,6 +115,17 @@ def test_a_lower_capacity_shortens_the_file(tmp_path, warnings):
     assert path.stat().st_size == NUM_BYTES(4)
     store = open_store(tmp_path, warnings)  # what was given up is no damage
     assert store.num_blocks == 4
+    store.close()
+
+
+def test_a_block_may_have_more_parts_than_one_call_of_the_system_takes(tmp_path, warnings):
+    parts = list(np.arange(5000, dtype=np.int32).reshape(2500, 2))
+    store = open_store(tmp_path, warnings, block_bytes=20_000)
+    store.save(key_of(1), parts)
+    store.flush()
+    loaded = [np.zeros_like(part) for part in parts]
+    assert store.load(key_of(1), loaded)
+    np.testing.assert_array_equal(loaded, parts)
     store.close()
 
 
