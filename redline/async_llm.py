@@ -20,6 +20,8 @@ from redline.errors import EngineDead, QueueFull, RedlineError, RequestError
 
 logger = logging.getLogger("redline.engine")
 
+PERSIST_PAUSE_S = 0.005  # between two handfuls of blocks, which a disk has to take
+
 
 class AsyncLLM(OpenedModel):
     """A loaded model that serves any number of concurrent asyncio tasks.
@@ -150,13 +152,13 @@ class AsyncLLM(OpenedModel):
         while True:
             idle_s = self._engine.idle_for_s()
             idle = not self._engine.has_work
-            busy_otherwise = idle and self._engine.persist()
+            persisting = idle and self._engine.persist()
             try:
                 command = self._inbox.get(
-                    block=not busy_otherwise and (idle or idle_s is not None), timeout=idle_s
+                    block=idle or idle_s is not None, timeout=PERSIST_PAUSE_S if persisting else idle_s
                 )
             except queue.Empty:
-                if busy_otherwise:
+                if persisting:
                     continue
                 return True
             if command is None:

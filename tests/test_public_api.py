@@ -45,10 +45,11 @@ METHODS = {
         "generate": ["self", "prompts", "params"],
         "chat": ["self", "messages", "params"],
         "stream": ["self", "prompt", "params"],
+        "close": ["self"],
     },
     "AsyncLLM": {
         "__init__": ["self", "model", "progress", "options"],
-        "stream": ["self", "prompt", "params", "request_id", "priority", "tenant", "deadline_s"],
+        "stream": ["self", "prompt", "params", "request_id", "priority", "tenant", "deadline_s", "pin_s"],
         "close": ["self"],
     },
 }
@@ -56,7 +57,8 @@ METHODS = {
 OPTIONS = [
     "model", "max_context", "max_batch", "max_waiting", "threads", "device", "backend", "batching",
     "batch_window", "order", "prefix_cache", "chunked_prefill", "prompt_share", "prefill_first", "kv_format",
-    "kv_memory", "block_size", "compute", "fusion", "graph_replay", "trace_events",
+    "kv_memory", "offload_memory", "cache_dir", "cache_dir_size", "block_size", "compute",
+    "fusion", "graph_replay", "trace_events",
 ]  # fmt: skip
 
 

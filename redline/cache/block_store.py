@@ -3,8 +3,7 @@
 A block of the paged cache is computed once and read often. When its memory is needed it can move to a slower
 and larger place instead of being forgotten (Gao et al., "CachedAttention", USENIX ATC 2024). To a store a
 block is so many bytes under a key that stands for its tokens and all tokens before them, so what comes back
-is what would be computed again. NullStore keeps nothing, HostStore keeps blocks in memory, DiskStore
-(cache/disk_store.py) in a file.
+is what would be computed again. HostStore keeps blocks in memory, DiskStore (cache/disk_store.py) in a file.
 """
 
 from __future__ import annotations
@@ -61,29 +60,6 @@ class BlockStore(Protocol):
         """Flush, then let go of files and threads. Afterwards the store is empty and keeps nothing."""
 
 
-class NullStore:
-    """Nothing is kept."""
-
-    def __init__(self) -> None:
-        self.capacity_bytes = self.num_blocks = self.num_bytes = 0
-        self.num_saved = self.num_loaded = self.num_evicted = self.num_damaged = self.num_dropped = 0
-
-    def __contains__(self, key: bytes) -> bool:
-        return False
-
-    def save(self, key: bytes, parts: Sequence[Array]) -> None:
-        pass
-
-    def load(self, key: bytes, parts: Sequence[Array]) -> bool:
-        return False
-
-    def flush(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
 class HostStore:
     """Blocks in one piece of memory that the system gives page by page, as slots are first written.
 
@@ -94,7 +70,7 @@ class HostStore:
         num_slots = capacity_bytes // block_bytes
         if num_slots < 1:
             raise ConfigError(
-                f"the store of blocks in memory has {capacity_bytes} bytes, but one block takes "
+                f"offload_memory is {capacity_bytes} bytes, but one block takes "
                 f"{block_bytes}; give it at least that, or switch it off"
             )
         self.capacity_bytes = capacity_bytes
@@ -175,6 +151,4 @@ def _reserve(num_bytes: int) -> memoryview:
     try:
         return np.empty(num_bytes, np.uint8).data
     except (MemoryError, ValueError) as error:
-        raise CapacityError(
-            f"the store of blocks in memory does not get its {num_bytes} bytes; give it a lower capacity"
-        ) from error
+        raise CapacityError(f"offload_memory does not get its {num_bytes} bytes; lower it") from error

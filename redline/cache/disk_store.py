@@ -303,7 +303,7 @@ def _most_slots(layout: Layout, capacity_bytes: int) -> int:
     num_slots = layout.num_slots(capacity_bytes)
     if num_slots < 1:
         raise ConfigError(
-            f"the capacity of cache_dir is {capacity_bytes} bytes, but a file with one block takes "
+            f"cache_dir_size is {capacity_bytes} bytes, but a file with one block takes "
             f"{layout.num_bytes(1)} (two pages of {PAGE} and a block of {layout.block_bytes}); give it more, "
             "or switch cache_dir off"
         )

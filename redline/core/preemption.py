@@ -1,13 +1,14 @@
 """What to do when a running sequence needs a block and none can be had.
 
-Recompute preemption (Kwon et al., "vLLM", SOSP 2023): the running sequence that is last in order (of the
-lowest priority, the latest arrival) gives up its place and all its blocks and goes back to the waiting queue,
-first come, first served in front of everything that arrived after it. It keeps the tokens it produced; once
-readmitted, it computes prompt and output again as one prompt. It buys larger batches, since nobody reserves
-memory for the longest answer possible. It hurts when memory is short for long: the victim's work is done
-twice, unless its blocks are still in the prefix index. Exact, because recomputed keys and values are the same
-numbers. Since the first in order is a victim only when it runs alone, and one sequence alone always fits, the
-first always advances: no deadlock, no starvation.
+Preemption (Kwon et al., "vLLM", SOSP 2023): the running sequence that is last in order (of the lowest
+priority, the latest arrival) gives up its place and all its blocks and goes back to the waiting queue, first
+come, first served in front of everything that arrived after it. It keeps the tokens it produced. Once
+readmitted it takes over what the prefix index still has, loads what spilled where that is predicted to be
+faster (swapping, offload.py), and computes the rest again as one prompt (recomputing). It buys larger
+batches, since nobody reserves memory for the longest answer possible. It hurts when memory is short for long:
+the victim's work is done twice. Exact, because recomputed keys and values are the same numbers. Since the
+first in order is a victim only when it runs alone, and one sequence alone always fits, the first always
+advances: no deadlock, no starvation.
 """
 
 from __future__ import annotations

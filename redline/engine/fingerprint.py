@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from hashlib import blake2b
+from importlib.metadata import version
 from pathlib import Path
 
 SAMPLE_BYTES = 4096
@@ -17,11 +18,11 @@ def fingerprint(model: Path, settings: dict[str, object]) -> bytes:
     A file counts with its name, size, time of change and samples all over it: to read all of a large model
     would cost more than what is saved by this.
     """
-    from redline import __version__, _kernels
+    from redline import _kernels
 
     digest = blake2b(digest_size=32, person=b"redline-kv")
     kernels = os.stat(_kernels.__file__)
-    for name, value in {**settings, "version": __version__}.items():
+    for name, value in {**settings, "version": version("redline")}.items():
         digest.update(f"{name}={value!r}\n".encode())
     digest.update(f"kernels={kernels.st_size} {kernels.st_mtime_ns}\n".encode())
     for path in sorted(model.iterdir()) if model.is_dir() else [model]:

@@ -308,9 +308,7 @@ def test_opening_deletes_no_file_that_fits(tmp_path, warnings):
 
 
 def test_a_capacity_below_one_block_is_refused(tmp_path):
-    pattern = (
-        r"capacity of cache_dir is 8959 bytes, but a file with one block takes 8960 \(two pages of 4096 "
-    )
+    pattern = r"cache_dir_size is 8959 bytes, but a file with one block takes 8960 \(two pages of 4096 "
     with pytest.raises(ConfigError, match=pattern):
         open_store(tmp_path, [], capacity_bytes=8959)
     assert list(tmp_path.iterdir()) == []

@@ -153,7 +153,7 @@ def test_a_folder_that_cannot_be_is_refused_at_the_start(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cache_dir"):
         open_llm(cache_dir=str(tmp_path / "file"))
-    with pytest.raises(ConfigError, match="capacity of cache_dir is 1048576"):
+    with pytest.raises(ConfigError, match="cache_dir_size is 1048576"):
         open_llm(cache_dir=str(tmp_path / "folder"), cache_dir_size="1MiB", block_size=64)
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import openai
 import pytest
@@ -136,18 +137,61 @@ def test_a_request_is_explained_in_words(client, server):
     assert all(choice[-1].endswith("ended (length) after 3 output tokens") for choice in (lead, fork))
 
 
-def test_serve_writes_its_decisions_when_it_ends(tmp_path):
-    path = tmp_path / "trace.json"
+@contextmanager
+def served(*options):
+    """A server in a process of its own, and a client of it."""
     command = [sys.executable, "-m", "redline.cli.main", "serve", "--model", str(smollm2()), "--port", "0"]
-    options = ["--max-context", "256", "--trace", str(path)]
-    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         url = next(match[0] for line in process.stdout if (match := re.search(r"http://[\d.:]+", line)))
         with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
-            model = client.models.list().data[0].id
-            client.completions.create(model=model, prompt="The sky is", max_tokens=3)
+            yield process, client
+
+
+def complete(client, prompt="The sky is", **options):
+    model = client.models.list().data[0].id
+    options = {"max_tokens": 3, "temperature": 0, "logprobs": 1, **options}
+    answer = client.completions.create(model=model, prompt=prompt, **options)
+    return answer.choices[0].logprobs.token_logprobs, answer.usage
+
+
+def test_serve_writes_its_decisions_when_it_ends(tmp_path):
+    path = tmp_path / "trace.json"
+    with served("--max-context", "256", "--trace", str(path)) as (process, client):
+        complete(client)
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
     events = json.loads(path.read_text())["traceEvents"]
     slices = [event["name"] for event in events if event["ph"] == "X"]
     assert slices == ["queued", "running"]
     assert sum(event["name"] == "tokens" for event in events) == 3
+
+
+STORY = "A long story about a river and the people who lived beside it. " * 12
+
+
+def test_a_restarted_server_knows_the_prompts_of_the_last(tmp_path):
+    options = ("--max-context", "512", "--cache-dir", str(tmp_path))
+    with served(*options) as (process, client):
+        logprobs, usage = complete(client, STORY)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    with served(*options) as (process, client):
+        again, warm = complete(client, STORY)
+        process.send_signal(signal.SIGKILL)
+    assert again == logprobs
+    assert usage.prompt_tokens_details.cached_tokens == 0
+    assert warm.prompt_tokens_details.cached_tokens >= warm.prompt_tokens - 16
+
+
+def test_a_server_that_was_killed_leaves_a_cache_that_is_right(tmp_path):
+    """What was idle work is there; what was under way when it died is computed."""
+    options = ("--max-context", "512", "--cache-dir", str(tmp_path))
+    with served(*options) as (process, client):
+        logprobs, _ = complete(client, STORY)
+        complete(client, STORY[7:])
+        process.send_signal(signal.SIGKILL)
+    with served(*options) as (process, client):
+        assert complete(client, STORY)[0] == logprobs
+        process.send_signal(signal.SIGKILL)
