@@ -33,7 +33,15 @@ def teacher_forced(decoder: Decoder, token_ids: list[int], kv_format: str, chunk
     """Logits [chunk, vocabulary] of every position of a text, a chunk at a time."""
     spec = decoder.spec
     num_blocks = -(-len(token_ids) // BLOCK_SIZE)
-    kv = PagedKV(spec.num_layers, num_blocks, BLOCK_SIZE, spec.num_kv_heads, spec.head_dim, kv_format)
+    kv = PagedKV(
+        spec.num_layers,
+        num_blocks,
+        BLOCK_SIZE,
+        spec.num_kv_heads,
+        spec.head_dim,
+        kv_format,
+        spec.kv_owners,
+    )
     for start in range(0, len(token_ids), chunk):
         part = np.array(token_ids[start : start + chunk], np.int32)
         positions_T = np.arange(start, start + len(part), dtype=np.int32)

@@ -60,6 +60,7 @@ def build_engine(config: EngineConfig, progress: Progress | None = None) -> Buil
         num_kv_heads=spec.num_kv_heads,
         head_dim=spec.head_dim,
         dtype=runtime.kv_format,
+        owners=spec.kv_owners,
     )
     forward = ReplayForward if config.graph_replay and runtime.backend == "cpu" else EagerForward
     engine = Engine(
@@ -78,7 +79,7 @@ def build_engine(config: EngineConfig, progress: Progress | None = None) -> Buil
 
 def _limits(spec: ModelSpec) -> ModelLimits:
     kv_bytes_per_token = {
-        kv_format: block_bytes(spec.num_layers, 1, spec.num_kv_heads, spec.head_dim, kv_format)
+        kv_format: block_bytes(spec.num_kv_layers, 1, spec.num_kv_heads, spec.head_dim, kv_format)
         for kv_format in DTYPES
     }
     return ModelLimits(trained_context=spec.max_context, kv_bytes_per_token=kv_bytes_per_token)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from redline.models.config_reader import ConfigReader
-from redline.models.decoder import BlockType, PreNormBlock
+from redline.models.decoder import BlockType, PlainStem, PreNormBlock, StemType
 from redline.models.gguf_weights import GGUFWeights
 from redline.models.safetensors_weights import HF_NAMES
 from redline.models.spec import ModelSpec
@@ -19,6 +19,7 @@ class Family:
     spec_from_hf: Callable[[ConfigReader], ModelSpec]
     spec_from_gguf: Callable[[GGUFWeights], ModelSpec]
     block: BlockType = PreNormBlock
+    stem: StemType = PlainStem
     hf_names: Mapping[str, str] = field(default_factory=lambda: HF_NAMES)
     hf_norm_offset: float = 0.0  # added to norm weights of Hugging Face checkpoints
     hf_rename: Callable[[str], str | None] = str  # their tensor name as hf_names has it; None: not needed

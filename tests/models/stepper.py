@@ -16,7 +16,13 @@ class Stepper:
         self.num_computed = 0
         self.blocks_B = np.random.default_rng(1).permutation(-(-num_tokens // block_size)).astype(np.int32)
         self.kv = PagedKV(
-            spec.num_layers, len(self.blocks_B), block_size, spec.num_kv_heads, spec.head_dim, dtype
+            spec.num_layers,
+            len(self.blocks_B),
+            block_size,
+            spec.num_kv_heads,
+            spec.head_dim,
+            dtype,
+            spec.kv_owners,
         )
         self.forward = forward(decoder, self.kv)
 
