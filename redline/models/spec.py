@@ -11,6 +11,7 @@ from math import log
 from typing import Literal
 
 from redline.errors import UnsupportedModel
+from redline.models.gemma3n_spec import Gemma3nSpec
 
 RopeKind = Literal["default", "linear", "dynamic", "yarn", "llama3"]
 Activation = Literal["silu", "gelu", "gelu_tanh"]
@@ -99,6 +100,7 @@ class ModelSpec:
     final_soft_cap: float = 0.0  # 0: off
     v_norm: bool = False  # RMSNorm of every value head, without a weight
     embedding_scale: float = 1.0
+    gemma3n: Gemma3nSpec | None = None
 
     def __post_init__(self) -> None:
         sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_heads", "num_kv_heads", "head_dim")
@@ -176,7 +178,8 @@ class ModelSpec:
         """Trained values, a tied embedding counted once."""
         embeddings = self.vocab_size * self.hidden_size * (1 if self.tied_embeddings else 2)
         layers = sum(self.num_layer_parameters(layer) for layer in self.layers)
-        return embeddings + self.hidden_size + layers
+        own = self.gemma3n.num_parameters(self.hidden_size, self.num_layers) if self.gemma3n else 0
+        return embeddings + self.hidden_size + layers + own
 
     def num_layer_parameters(self, layer: LayerSpec) -> int:
         """Trained values of one layer. One that shares a K/V cache has no projections to keys and values."""
