@@ -18,6 +18,7 @@ from redline.layers.norm import RMSNorm
 from redline.layers.rotary import RotaryTable
 from redline.layers.shared_attention import SharedAttention
 from redline.models.spec import ModelSpec
+from redline.models.stem import PlainStem, StemType
 from redline.models.weights import WeightSource
 from redline.ops.arrays import F32, I32
 from redline.quant.base import Weight
@@ -37,35 +38,6 @@ class BlockType(Protocol):
     """Builds one layer from its tensors."""
 
     def __call__(self, spec: ModelSpec, layer: int, weights: WeightSource, rotary: RotaryTable) -> Block: ...
-
-
-class Stem(Protocol):
-    """What a family does before its blocks and after them."""
-
-    def enter(self, ops: Any, x_TD: F32, token_ids_T: I32) -> Any:
-        """What goes into the first block, made of the embeddings of the tokens."""
-
-    def leave(self, ops: Any, x_RD: Any) -> F32:
-        """What the final norm reads, [R, D], made of what the last block returned."""
-
-
-class StemType(Protocol):
-    """Builds a stem from its tensors."""
-
-    def __call__(self, spec: ModelSpec, weights: WeightSource) -> Stem: ...
-
-
-class PlainStem:
-    """The embeddings are the residual stream, and it is what the final norm reads."""
-
-    def __init__(self, spec: ModelSpec, weights: WeightSource) -> None:
-        pass
-
-    def enter(self, ops: Any, x_TD: F32, token_ids_T: I32) -> F32:
-        return x_TD
-
-    def leave(self, ops: Any, x_RD: F32) -> F32:
-        return x_RD
 
 
 class PreNormBlock:
@@ -106,6 +78,7 @@ class Decoder:
         self.blocks: Sequence[Block] = [
             block_type(spec, index, weights, rotaries[layer.rope]) for index, layer in enumerate(spec.layers)
         ]
+        self._last_owner = max(spec.kv_owners)
         self.output_norm = load_norm(spec, weights, "output_norm")
         self.output = self.embedding
         if not spec.tied_embeddings:
@@ -141,9 +114,8 @@ class Decoder:
 
     def _blocks(self, x_TD: Any, batch: Batch, kv: PagedKV, rows_R: I32 | None) -> Any:
         """All blocks. Those behind the last that stores keys and values compute the wanted rows alone."""
-        last_owner = max(self.spec.kv_owners)
         for index, block in enumerate(self.blocks):
-            rows = rows_R if index == last_owner else None
+            rows = rows_R if index == self._last_owner else None
             x_TD = block(self.ops, x_TD, batch, kv, rows)
             if rows is not None:
                 batch = only_rows(batch, rows)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from redline.models.config_reader import ConfigReader
-from redline.models.decoder import BlockType, PlainStem, PreNormBlock, StemType
+from redline.models.decoder import BlockType, PreNormBlock
 from redline.models.gguf_weights import GGUFWeights
 from redline.models.safetensors_weights import HF_NAMES
 from redline.models.spec import ModelSpec
+from redline.models.stem import PlainStem, StemType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
