@@ -274,6 +274,41 @@ void bind_norms(nb::module_& m) {
       fixed("x"), fixed("weight"), fixed("bias").none(), nb::arg("eps"), fixed("y"), Release());
 }
 
+void bind_rowwise(nb::module_& m) {
+  m.def(
+      "mix",
+      [](std::vector<Strided<const float, 2>> x, Strided<const float, 2> weights, Strided<const float, 2> addend,
+         Dense<float, 2> y) {
+        if (x.size() > kMaxMixed) throw nb::value_error("too many matrices");
+        MixArgs a{};
+        for (const auto& each : x) {
+          a.x[a.num_mixed] = each.data();
+          a.x_stride[a.num_mixed++] = row_stride(each);
+        }
+        a.weights = weights.data(), a.weights_stride = row_stride(weights);
+        a.addend = addend.data(), a.addend_stride = row_stride(addend);
+        a.y = y.data(), a.rows = y.shape(0), a.dim = y.shape(1);
+        perform_always([a] { kernels().mix(a); });
+      },
+      fixed("x"), fixed("weights"), fixed("addend"), fixed("y"), Release());
+  m.def(
+      "match_magnitude",
+      [](Strided<const float, 2> x, Strided<const float, 2> like, float least, Dense<float, 2> y) {
+        perform_always([from = x.data(), stride = row_stride(x), like = like.data(), like_stride = row_stride(like),
+                        least, to = y.data(), rows = x.shape(0), dim = x.shape(1)] {
+          kernels().match_magnitude(from, stride, like, like_stride, least, to, rows, dim);
+        });
+      },
+      fixed("x"), fixed("like"), nb::arg("least"), fixed("y"), Release());
+  m.def(
+      "gaussian_topk",
+      [](Strided<const float, 2> x, float deviations, Dense<float, 2> y) {
+        perform_always([from = x.data(), stride = row_stride(x), deviations, to = y.data(), rows = x.shape(0),
+                        dim = x.shape(1)] { kernels().gaussian_topk(from, stride, deviations, to, rows, dim); });
+      },
+      fixed("x"), nb::arg("deviations"), fixed("y"), Release());
+}
+
 void bind_elementwise(nb::module_& m) {
   m.def(
       "add",
@@ -286,13 +321,22 @@ void bind_elementwise(nb::module_& m) {
       fixed("x"), fixed("y"), fixed("z"), Release());
   m.def(
       "gated_activation",
-      [](int kind, Strided<const float, 2> x, Dense<float, 2> y) {
-        perform_always([gate = static_cast<Gate>(kind), from = x.data(), stride = row_stride(x), to = y.data(),
-                        rows = y.shape(0), dim = y.shape(1)] {
-          kernels().gated_activation(gate, from, stride, to, rows, dim);
+      [](int kind, Strided<const float, 2> gate, Strided<const float, 2> up, Dense<float, 2> y) {
+        perform_always([kind = static_cast<Gate>(kind), a = gate.data(), a_stride = row_stride(gate), b = up.data(),
+                        b_stride = row_stride(up), to = y.data(), rows = y.shape(0), dim = y.shape(1)] {
+          kernels().gated_activation(kind, a, a_stride, b, b_stride, to, rows, dim);
         });
       },
-      nb::arg("kind"), fixed("x"), fixed("y"), Release());
+      nb::arg("kind"), fixed("gate"), fixed("up"), fixed("y"), Release());
+  m.def(
+      "multiply",
+      [](Strided<const float, 2> x, Strided<const float, 2> y, Dense<float, 2> z) {
+        perform_always([a = x.data(), a_stride = row_stride(x), b = y.data(), b_stride = row_stride(y), to = z.data(),
+                        rows = x.shape(0), dim = x.shape(1)] {
+          kernels().multiply(a, a_stride, b, b_stride, to, rows, dim);
+        });
+      },
+      fixed("x"), fixed("y"), fixed("z"), Release());
   m.def(
       "softcap",
       [](Strided<const float, 2> x, float cap, Dense<float, 2> y) {
@@ -307,6 +351,14 @@ void bind_elementwise(nb::module_& m) {
                         dim = x.shape(1)] { kernels().scale(from, stride, factor, to, rows, dim); });
       },
       fixed("x"), nb::arg("factor"), fixed("y"), Release());
+  m.def(
+      "known_ids",
+      [](Dense<const int32_t, 1> ids, int32_t limit, Dense<int32_t, 1> known) {
+        perform_always([from = ids.data(), limit, to = known.data(), count = static_cast<int64_t>(ids.shape(0))] {
+          kernels().known_ids(from, limit, to, count);
+        });
+      },
+      fixed("ids"), nb::arg("limit"), fixed("known"));
   // Returns the index of a position outside the tables, or -1.
   m.def(
       "rope",
@@ -533,6 +585,7 @@ NB_MODULE(_kernels, m) {
   m.def("select_isa", [](const char* name) { return select(name); });
   bind_weights(m);
   bind_norms(m);
+  bind_rowwise(m);
   bind_elementwise(m);
   bind_attention(m);
   bind_sampling(m);

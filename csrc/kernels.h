@@ -87,6 +87,17 @@ struct RopeArgs {
   bool interleaved;
 };
 
+// y[r] = addend[r] + the sum over m of weights[r, m] * x[m][r]; y is dense.
+constexpr int64_t kMaxMixed = 16;
+struct MixArgs {
+  const float* x[kMaxMixed];
+  int64_t x_stride[kMaxMixed];
+  const float *weights, *addend;
+  int64_t num_mixed, weights_stride, addend_stride;
+  float* y;
+  int64_t rows, dim;
+};
+
 struct KvStoreArgs {
   const float *k, *v;
   int64_t k_stride, v_stride;
@@ -140,10 +151,21 @@ struct Kernels {
                     int64_t rows, int64_t dim);
   void (*add)(const float* x, int64_t x_stride, const float* y, int64_t y_stride, float* z, int64_t rows,
               int64_t dim);
-  // x has rows of 2 * dim.
-  void (*gated_activation)(Gate kind, const float* x, int64_t x_stride, float* y, int64_t rows, int64_t dim);
+  // Two matrices element by element, the first bent by the gate; a stride of 0 repeats one row.
+  void (*gated_activation)(Gate kind, const float* gate, int64_t gate_stride, const float* up, int64_t up_stride,
+                           float* y, int64_t rows, int64_t dim);
+  void (*multiply)(const float* x, int64_t x_stride, const float* y, int64_t y_stride, float* z, int64_t rows,
+                   int64_t dim);
   void (*softcap)(const float* x, int64_t x_stride, float cap, float* y, int64_t rows, int64_t dim);
   void (*scale)(const float* x, int64_t x_stride, float factor, float* y, int64_t rows, int64_t dim);
+  void (*mix)(const MixArgs&);
+  // Each row of x with the root mean square of that row of `like`; the mean square of x counts as `least` at least.
+  void (*match_magnitude)(const float* x, int64_t x_stride, const float* like, int64_t like_stride, float least,
+                          float* y, int64_t rows, int64_t dim);
+  // What of each value exceeds its row's mean by more than so many standard deviations, else 0.
+  void (*gaussian_topk)(const float* x, int64_t x_stride, float deviations, float* y, int64_t rows, int64_t dim);
+  // Ids below `limit`, others as 0.
+  void (*known_ids)(const int32_t* ids, int32_t limit, int32_t* known, int64_t count);
   void (*rope)(const float* x, int64_t x_stride, const RopeArgs&, float* y, int64_t tokens, int64_t heads,
                int64_t dim);
   void (*kv_store)(const KvStoreArgs&);

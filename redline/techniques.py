@@ -207,6 +207,15 @@ TECHNIQUES = (
         needs=("kv-cache",),
         excludes=("f16-kv",),
     ),
+    Technique(
+        name="cross-layer-kv",
+        file="redline/layers/shared_attention.py",
+        switch=ALWAYS_ON,
+        promise="exact",
+        summary="Layers made to share read the keys and values that an earlier layer stored.",
+        paper="Brandon et al., CLA, 2024, arXiv:2405.12981; Sun et al., YOCO, 2024, arXiv:2405.05254",
+        needs=("kv-cache",),
+    ),
     # Kernels.
     Technique(
         name="batch-invariance",

@@ -45,8 +45,9 @@ ONLY = {
 }
 # Array code is kept out of these: they hold decisions, names and model structure.
 NO_NUMPY = ("errors.py", "env.py", "techniques.py", "__init__.py", "config/", "protocol/", "core/", "client/",
-            "plan/", "models/spec.py", "models/decoder.py", "models/llama.py", "models/qwen.py",
-            "models/mistral.py", "models/gemma.py")  # fmt: skip
+            "plan/", "models/spec.py", "models/decoder.py", "models/stem.py", "models/llama.py",
+            "models/qwen.py", "models/mistral.py", "models/gemma.py", "models/gemma3n.py",
+            "models/gemma3n_spec.py", "models/gemma3n_stem.py", "models/gemma3n_block.py")  # fmt: skip
 NEVER = {"torch", "transformers", "llama_cpp", "tensorflow", "jax"}
 # These run in the Python of another engine's environment, and nothing imports them.
 ELSEWHERE = "bench/workers/"

@@ -12,9 +12,16 @@ void rmsnorm(const float* x, int64_t x_stride, const float* weight, float eps, f
 void layernorm(const float* x, int64_t x_stride, const float* weight, const float* bias, float eps, float* y,
                int64_t rows, int64_t dim);
 void add(const float* x, int64_t x_stride, const float* y, int64_t y_stride, float* z, int64_t rows, int64_t dim);
-void gated_activation(Gate kind, const float* x, int64_t x_stride, float* y, int64_t rows, int64_t dim);
+void gated_activation(Gate kind, const float* gate, int64_t gate_stride, const float* up, int64_t up_stride, float* y,
+                      int64_t rows, int64_t dim);
+void multiply(const float* x, int64_t x_stride, const float* y, int64_t y_stride, float* z, int64_t rows, int64_t dim);
 void softcap(const float* x, int64_t x_stride, float cap, float* y, int64_t rows, int64_t dim);
 void scale(const float* x, int64_t x_stride, float factor, float* y, int64_t rows, int64_t dim);
+void mix(const MixArgs&);
+void match_magnitude(const float* x, int64_t x_stride, const float* like, int64_t like_stride, float least, float* y,
+                     int64_t rows, int64_t dim);
+void gaussian_topk(const float* x, int64_t x_stride, float deviations, float* y, int64_t rows, int64_t dim);
+void known_ids(const int32_t* ids, int32_t limit, int32_t* known, int64_t count);
 void rope(const float* x, int64_t x_stride, const RopeArgs&, float* y, int64_t tokens, int64_t heads, int64_t dim);
 void kv_store(const KvStoreArgs&);
 void attention(const AttentionArgs&);

@@ -1,32 +1,9 @@
 #include "cpu/declare.h"
 #include "cpu/elementwise.h"
+#include "cpu/moments.h"
 
 namespace redline {
 namespace REDLINE_ISA {
-namespace {
-
-float mean(const float* x, int64_t dim) {
-  f32x8 acc = splat(0.0f);
-  int64_t i = 0;
-  for (; i + kLanes <= dim; i += kLanes) acc = acc + load(x + i);
-  float total = sum(acc);
-  for (; i < dim; ++i) total += x[i];
-  return total / static_cast<float>(dim);
-}
-
-float variance(const float* x, float center, int64_t dim) {
-  f32x8 acc = splat(0.0f);
-  int64_t i = 0;
-  for (; i + kLanes <= dim; i += kLanes) {
-    const f32x8 v = load(x + i) - splat(center);
-    acc = fma(v, v, acc);
-  }
-  float total = sum(acc);
-  for (; i < dim; ++i) total = fma(x[i] - center, x[i] - center, total);
-  return total / static_cast<float>(dim);
-}
-
-}  // namespace
 
 void layernorm(const float* x, int64_t x_stride, const float* weight, const float* bias, float eps, float* y,
                int64_t rows, int64_t dim) {

@@ -25,8 +25,13 @@ const Kernels& table() {
     k.layernorm = layernorm;
     k.add = add;
     k.gated_activation = gated_activation;
+    k.multiply = multiply;
     k.softcap = softcap;
     k.scale = scale;
+    k.mix = mix;
+    k.match_magnitude = match_magnitude;
+    k.gaussian_topk = gaussian_topk;
+    k.known_ids = known_ids;
     k.rope = rope;
     k.kv_store = kv_store;
     k.attention = attention;

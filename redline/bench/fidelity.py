@@ -34,7 +34,8 @@ def teacher_forced(decoder: Decoder, token_ids: list[int], kv_format: str, chunk
     spec = decoder.spec
     num_blocks = -(-len(token_ids) // BLOCK_SIZE)
     blocks = [num_blocks] * len(spec.windows)
-    kv = PagedKV(spec.group_of_layer, blocks, BLOCK_SIZE, spec.num_kv_heads, spec.head_dim, kv_format)
+    sizes = (BLOCK_SIZE, spec.num_kv_heads, spec.head_dim)
+    kv = PagedKV(spec.group_of_layer, blocks, *sizes, kv_format, spec.kv_owners)
     tables_SB = np.arange(num_blocks, dtype=np.int32)[None]
     for start in range(0, len(token_ids), chunk):
         part = np.array(token_ids[start : start + chunk], np.int32)

@@ -19,7 +19,7 @@ class Footprint:
     output_bytes: int  # of the matrix that makes logits
     layer_macs: int  # multiply-adds with weights, per token
     output_macs: int  # per row of logits
-    kv_bytes: int  # one token's keys and values in all layers
+    kv_bytes: int  # one token's keys and values, as often as layers read them
     attention_macs: int  # per token and token of its context, in all layers
 
     def step_bytes(self, context_tokens: int) -> int:
@@ -34,11 +34,14 @@ class Footprint:
 def footprint(llm: LLM) -> dict[str, int]:
     """The footprint of an opened model, as a dictionary that travels through a pipe."""
     engine = llm._engine
-    return asdict(model_footprint(engine.model.decoder, engine._kv.token_bytes))
+    spec = engine.model.spec
+    # A layer that shares a cache reads it again.
+    kv_bytes = engine._kv.token_bytes * spec.num_layers // spec.num_kv_layers
+    return asdict(model_footprint(engine.model.decoder, kv_bytes))
 
 
 def model_footprint(decoder: Decoder, kv_bytes: int) -> Footprint:
-    """`kv_bytes`: what one token takes in the cache."""
+    """`kv_bytes`: what all layers read of the cache for one token of the context."""
     spec: ModelSpec = decoder.spec
     layers = list(weights_in(decoder.blocks))
     return Footprint(

@@ -18,7 +18,8 @@ class PagedKV:
 
     `groups[layer]` says to which layer group a layer belongs, `num_blocks[group]` how many blocks each of its
     layers has. The first axis is blocks, and a block has nothing anywhere else: not even the scales of int8.
-    The system gives the memory lazily, block by block, as tokens are stored.
+    The system gives the memory lazily, block by block, as tokens are stored. Layer i of a model that shares
+    caches between layers has those of layer owners[i], the same arrays.
     Raises ConfigError for an unknown dtype, CapacityError when the memory is refused.
     """
 
@@ -30,26 +31,32 @@ class PagedKV:
         num_kv_heads: int,
         head_dim: int,
         dtype: str,
+        owners: Sequence[int] | None = None,
     ) -> None:
+        owners = range(len(groups)) if owners is None else owners
+        assert len(owners) == len(groups), f"{groups = } {owners = }"
         sizes = (num_kv_heads, block_size, head_dim)
         assert min(len(groups), *num_blocks, *sizes) > 0, f"{groups = } {num_blocks = } {sizes = }"
         self.num_groups = len(num_blocks)
         self.block_size = block_size
         self.dtype = dtype
-        self._groups = tuple(groups)
         shapes = [cache_shapes(dtype, count, *sizes) for count in num_blocks]
-        self.k = [_zeros(shapes[group][0], dtype) for group in groups]
-        self.v = [_zeros(shapes[group][1], dtype) for group in groups]
+        stored = {layer: [_zeros(shape, dtype) for shape in shapes[groups[layer]]] for layer in set(owners)}
+        self.k = [stored[owner][0] for owner in owners]
+        self.v = [stored[owner][1] for owner in owners]
+        self._caches = [
+            [cache for layer in sorted(stored) if groups[layer] == group for cache in stored[layer]]
+            for group in range(len(num_blocks))
+        ]
 
     @property
     def nbytes(self) -> int:
-        return sum(int(cache.nbytes) for cache in (*self.k, *self.v))
+        return sum(int(cache.nbytes) for caches in self._caches for cache in caches)
 
     @property
     def token_bytes(self) -> int:
         """Bytes of one token in all layers that keep it."""
-        blocks = sum(int(cache.nbytes) // len(cache) for cache in (*self.k, *self.v))
-        return blocks // self.block_size
+        return sum(self.block_bytes(group) for group in range(self.num_groups)) // self.block_size
 
     def block_bytes(self, group: int) -> int:
         """Bytes of one block of a group over all its layers, keys and values."""
@@ -63,16 +70,11 @@ class PagedKV:
 
     def caches(self, group: int) -> list[npt.NDArray[Any]]:
         """The arrays that hold the blocks of a group: keys and values of its layers."""
-        return [
-            cache
-            for caches in (self.k, self.v)
-            for cache, member in zip(caches, self._groups, strict=True)
-            if member == group
-        ]
+        return self._caches[group]
 
 
 def block_bytes(num_layers: int, block_size: int, num_kv_heads: int, head_dim: int, dtype: str) -> int:
-    """Bytes of one block over all layers, keys and values."""
+    """Bytes of one block, keys and values, over the layers that store any."""
     itemsize = np.dtype(_numpy_dtype(dtype)).itemsize
     return sum(
         num_layers * math.prod(shape) * itemsize

@@ -61,6 +61,7 @@ def build_engine(config: EngineConfig, progress: Progress | None = None) -> Buil
         num_kv_heads=spec.num_kv_heads,
         head_dim=spec.head_dim,
         dtype=runtime.kv_format,
+        owners=spec.kv_owners,
     )
     forward = ReplayForward if config.graph_replay and runtime.backend == "cpu" else EagerForward
     offloading = build_offloading(config, kv, path, _kv_settings(config, runtime, spec, cache.max_context))
@@ -98,8 +99,8 @@ def _kv_settings(
 def _limits(spec: ModelSpec) -> ModelLimits:
     kv_bytes_per_token = {
         kv_format: tuple(
-            block_bytes(spec.group_of_layer.count(group), 1, spec.num_kv_heads, spec.head_dim, kv_format)
-            for group in range(len(spec.windows))
+            block_bytes(count, 1, spec.num_kv_heads, spec.head_dim, kv_format)
+            for count in spec.kv_layers_of_group
         )
         for kv_format in DTYPES
     }

@@ -32,6 +32,7 @@ class Attention:
     soft_cap: float = 0.0  # 0: off
     q_norm: RMSNorm | None = None
     k_norm: RMSNorm | None = None
+    v_norm: RMSNorm | None = None
 
     def __call__(
         self,
@@ -50,11 +51,8 @@ class Attention:
         num_heads = self.num_heads + 2 * self.num_kv_heads
         qkv_TO = self.qkv(ops, x_TD, norm=norm.operands)
         qkv_THD = qkv_TO.reshape(len(x_TD), num_heads, self.head_dim)
-        q_THD, k_THD = self._normed(ops, qkv_THD)
         o_THD: F32 = ops.rope_attention(
-            q_THD,
-            k_THD,
-            qkv_THD[:, self.num_heads + self.num_kv_heads :],
+            *self._normed(ops, qkv_THD),
             *self.rotary.operands(batch.positions_T),
             batch.slots_GT[self.group],
             kv.k[self.layer],
@@ -69,9 +67,10 @@ class Attention:
         o_TD = o_THD.reshape(len(o_THD), self.num_heads * self.head_dim)
         return self.output(ops, take_rows(o_TD, rows_R), addend=residual_RD)
 
-    def _normed(self, ops: Any, qkv_THD: F32) -> tuple[F32, F32]:
+    def _normed(self, ops: Any, qkv_THD: F32) -> tuple[F32, ...]:
         last_key = self.num_heads + self.num_kv_heads
-        q_THD, k_THD = qkv_THD[:, : self.num_heads], qkv_THD[:, self.num_heads : last_key]
-        if self.q_norm is None or self.k_norm is None:
-            return q_THD, k_THD
-        return self.q_norm(ops, q_THD), self.k_norm(ops, k_THD)
+        parts = (qkv_THD[:, : self.num_heads], qkv_THD[:, self.num_heads : last_key], qkv_THD[:, last_key:])
+        norms = (self.q_norm, self.k_norm, self.v_norm)
+        return tuple(
+            part if norm is None else norm(ops, part) for part, norm in zip(parts, norms, strict=True)
+        )

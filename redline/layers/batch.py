@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from redline.ops.arrays import F32, I32
 
 
@@ -29,3 +31,18 @@ class Batch:
 def take_rows(x_TD: F32, rows_R: I32 | None) -> F32:
     """Rows `rows_R` of x, [R, D]; None: all of them."""
     return x_TD if rows_R is None else x_TD[rows_R]
+
+
+def only_rows(batch: Batch, rows_R: I32) -> Batch:
+    """Those tokens alone, each a sequence of its own, for layers that store no keys and values."""
+    sequences_R = np.searchsorted(batch.query_start_S1, rows_R, side="right") - 1
+    positions_R = batch.positions_T[rows_R]
+    return Batch(
+        token_ids_T=batch.token_ids_T[rows_R],
+        positions_T=positions_R,
+        slots_GT=tuple(np.full_like(positions_R, -1) for _ in batch.slots_GT),
+        block_tables_GSB=tuple(tables_SB[sequences_R] for tables_SB in batch.block_tables_GSB),
+        query_start_S1=np.arange(len(rows_R) + 1, dtype=np.int32),
+        context_lens_S=positions_R + np.int32(1),
+        logit_rows_R=np.arange(len(rows_R), dtype=np.int32),
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
+
+import numpy as np
 
 from redline.ops.arrays import F32
 
@@ -12,6 +14,11 @@ class RMSNorm:
 
     def __init__(self, weight_D: F32, eps: float) -> None:
         self.operands = weight_D, eps  # what a matmul takes as `norm`
+
+    @classmethod
+    def without_weight(cls, size: int, eps: float) -> Self:
+        """A norm that was not trained: its weight is one."""
+        return cls(np.ones(size, np.float32), eps)
 
     def __call__(self, ops: Any, x_TD: F32) -> F32:
         y_TD: F32 = ops.rmsnorm(x_TD, *self.operands)

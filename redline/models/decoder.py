@@ -1,7 +1,7 @@
 """The generic decoder: embedding, blocks, final norm, output projection.
 
 Between blocks travels the residual stream alone: each sublayer takes it, norms it as it reads, and adds to it
-as it writes (see redline/ops/fused.py).
+as it writes (see redline/ops/fused.py). A family in which more travels has a stem of its own.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from typing import Any, Protocol
 
 from redline.cache.paged import PagedKV
 from redline.layers.attention import Attention
-from redline.layers.batch import Batch, take_rows
+from redline.layers.batch import Batch, only_rows, take_rows
 from redline.layers.linear import Linear
 from redline.layers.mlp import GatedMLP
 from redline.layers.norm import RMSNorm
 from redline.layers.rotary import RotaryTable
+from redline.layers.shared_attention import SharedAttention
 from redline.models.spec import ModelSpec
+from redline.models.stem import PlainStem, StemType
 from redline.models.weights import WeightSource
 from redline.ops.arrays import F32, I32
 from redline.quant.base import Weight
@@ -25,8 +27,8 @@ from redline.quant.base import Weight
 class Block(Protocol):
     """One layer."""
 
-    def __call__(self, ops: Any, x_TD: F32, batch: Batch, kv: PagedKV, rows_R: I32 | None) -> F32:
-        """The residual stream after this layer, [T, D].
+    def __call__(self, ops: Any, x_TD: Any, batch: Batch, kv: PagedKV, rows_R: I32 | None) -> Any:
+        """The residual stream after this layer, [T, D], or what the stem lets travel in its place.
 
         Stores the keys and values of all T tokens. With `rows_R`, only those rows go further: [R, D].
         """
@@ -59,15 +61,24 @@ class Decoder:
     Raises ModelError when a tensor is missing, has the wrong shape, or belongs to no part of the model.
     """
 
-    def __init__(self, spec: ModelSpec, weights: WeightSource, block_type: BlockType, ops: Any) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        weights: WeightSource,
+        block_type: BlockType,
+        ops: Any,
+        stem_type: StemType = PlainStem,
+    ) -> None:
         self.spec = spec
         self.ops = ops
         self.embedding = _matrix(weights, "token_embd", spec.vocab_size, spec.hidden_size)
+        self.stem = stem_type(spec, weights)
         rotaries = {rope: RotaryTable(rope, spec.max_context) for rope in spec.ropes}
         self.rotaries = tuple(rotaries.values())
         self.blocks: Sequence[Block] = [
             block_type(spec, index, weights, rotaries[layer.rope]) for index, layer in enumerate(spec.layers)
         ]
+        self._last_owner = max(spec.kv_owners)
         self.output_norm = load_norm(spec, weights, "output_norm")
         self.output = self.embedding
         if not spec.tied_embeddings:
@@ -92,14 +103,23 @@ class Decoder:
         x_TD = self.embedding.embedding(ops, batch.token_ids_T)
         if self.spec.embedding_scale != 1.0:
             x_TD = ops.scale(x_TD, self.spec.embedding_scale)
-        for block in self.blocks[:-1]:
-            x_TD = block(ops, x_TD, batch, kv, None)
-        all_rows = len(rows_R) == len(x_TD)
-        x_RD = self.blocks[-1](ops, x_TD, batch, kv, None if all_rows else rows_R)
+        wanted_R = None if len(rows_R) == len(x_TD) else rows_R
+        x_RD = self.stem.leave(
+            ops, self._blocks(self.stem.enter(ops, x_TD, batch.token_ids_T), batch, kv, wanted_R)
+        )
         logits_RV: F32 = self.output.matmul(ops, x_RD, norm=self.output_norm.operands)
         if self.spec.final_soft_cap:
             logits_RV = ops.softcap(logits_RV, self.spec.final_soft_cap)
         return logits_RV
+
+    def _blocks(self, x_TD: Any, batch: Batch, kv: PagedKV, rows_R: I32 | None) -> Any:
+        """All blocks. Those behind the last that stores keys and values compute the wanted rows alone."""
+        for index, block in enumerate(self.blocks):
+            rows = rows_R if index == self._last_owner else None
+            x_TD = block(self.ops, x_TD, batch, kv, rows)
+            if rows is not None:
+                batch = only_rows(batch, rows)
+        return x_TD
 
     def cover_positions(self, batch: Batch) -> bool:
         """Make the rotary tables reach as far as the batch; True when that gave any of them new memory."""
@@ -112,8 +132,18 @@ def load_norm(spec: ModelSpec, weights: WeightSource, name: str, size: int | Non
     return RMSNorm(weights.vector((f"{name}.weight", size or spec.hidden_size)), spec.norm_eps)
 
 
-def load_attention(spec: ModelSpec, layer: int, weights: WeightSource, rotary: RotaryTable) -> Attention:
-    """Attention of one layer, with queries, keys and values in one projection.
+def load_attention(
+    spec: ModelSpec, layer: int, weights: WeightSource, rotary: RotaryTable
+) -> Attention | SharedAttention:
+    """Attention of one layer, to keys and values of its own or to those of the layer it shares them with."""
+    owner = spec.layers[layer].kv_owner
+    if owner is not None:
+        return _load_shared_attention(spec, layer, owner, weights, rotary)
+    return _load_own_attention(spec, layer, weights, rotary)
+
+
+def _load_own_attention(spec: ModelSpec, layer: int, weights: WeightSource, rotary: RotaryTable) -> Attention:
+    """Queries, keys and values in one projection.
 
     That projection gets precise activations: it is a sixth of the layer's arithmetic, but a third of the
     divergence that 8-bit activations cause comes from there (docs/LOG.md).
@@ -122,24 +152,46 @@ def load_attention(spec: ModelSpec, layer: int, weights: WeightSource, rotary: R
     query_size, kv_size = spec.num_heads * spec.head_dim, spec.num_kv_heads * spec.head_dim
     parts = [(f"{prefix}q", query_size), (f"{prefix}k", kv_size), (f"{prefix}v", kv_size)]
     output = [(f"{prefix}output", spec.hidden_size)]
-    norms: list[RMSNorm] | list[None] = [None, None]
-    if spec.qk_norm:
-        norms = [load_norm(spec, weights, f"{prefix}{each}_norm", spec.head_dim) for each in "qk"]
     return Attention(
         layer=layer,
         num_heads=spec.num_heads,
         num_kv_heads=spec.num_kv_heads,
         head_dim=spec.head_dim,
-        qkv=_linear(weights, parts, spec.hidden_size, spec.qkv_bias).with_precise_activations(),
-        output=_linear(weights, output, query_size, spec.attention_output_bias),
+        qkv=load_linear(weights, parts, spec.hidden_size, spec.qkv_bias).with_precise_activations(),
+        output=load_linear(weights, output, query_size, spec.attention_output_bias),
         rotary=rotary,
         scale=spec.attention_scale,
         group=spec.group_of_layer[layer],
         window=spec.layers[layer].window,
         soft_cap=spec.attention_soft_cap,
-        q_norm=norms[0],
-        k_norm=norms[1],
+        q_norm=_head_norm(spec, weights, f"{prefix}q_norm"),
+        k_norm=_head_norm(spec, weights, f"{prefix}k_norm"),
+        v_norm=RMSNorm.without_weight(spec.head_dim, spec.norm_eps) if spec.v_norm else None,
     )
+
+
+def _load_shared_attention(
+    spec: ModelSpec, layer: int, owner: int, weights: WeightSource, rotary: RotaryTable
+) -> SharedAttention:
+    prefix, query_size = f"blk.{layer}.attn_", spec.num_heads * spec.head_dim
+    query, output = [(f"{prefix}q", query_size)], [(f"{prefix}output", spec.hidden_size)]
+    return SharedAttention(
+        owner=owner,
+        num_heads=spec.num_heads,
+        head_dim=spec.head_dim,
+        query=load_linear(weights, query, spec.hidden_size, spec.qkv_bias).with_precise_activations(),
+        output=load_linear(weights, output, query_size, spec.attention_output_bias),
+        rotary=rotary,
+        scale=spec.attention_scale,
+        group=spec.group_of_layer[layer],
+        window=spec.layers[layer].window,
+        soft_cap=spec.attention_soft_cap,
+        q_norm=_head_norm(spec, weights, f"{prefix}q_norm"),
+    )
+
+
+def _head_norm(spec: ModelSpec, weights: WeightSource, name: str) -> RMSNorm | None:
+    return load_norm(spec, weights, name, spec.head_dim) if spec.qk_norm else None
 
 
 def load_mlp(spec: ModelSpec, layer: int, weights: WeightSource) -> GatedMLP:
@@ -147,13 +199,16 @@ def load_mlp(spec: ModelSpec, layer: int, weights: WeightSource) -> GatedMLP:
     prefix, size = f"blk.{layer}.ffn_", spec.intermediate_size
     gate_up = [(f"{prefix}gate", size), (f"{prefix}up", size)]
     return GatedMLP(
-        gate_up=_linear(weights, gate_up, spec.hidden_size, spec.mlp_bias),
-        down=_linear(weights, [(f"{prefix}down", spec.hidden_size)], size, spec.mlp_bias),
+        gate_up=load_linear(weights, gate_up, spec.hidden_size, spec.mlp_bias),
+        down=load_linear(weights, [(f"{prefix}down", spec.hidden_size)], size, spec.mlp_bias),
         activation=spec.activation,
     )
 
 
-def _linear(weights: WeightSource, parts: Sequence[tuple[str, int]], num_inputs: int, bias: bool) -> Linear:
+def load_linear(
+    weights: WeightSource, parts: Sequence[tuple[str, int]], num_inputs: int, bias: bool = False
+) -> Linear:
+    """The matrices (name, num_outputs) under each other, with their biases if they have some."""
     weight = weights.matrix([(f"{name}.weight", size) for name, size in parts], num_inputs)
     return Linear(weight, weights.vector(*((f"{name}.bias", size) for name, size in parts)) if bias else None)
 

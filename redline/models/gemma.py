@@ -82,7 +82,7 @@ def gemma3_from_hf(config: ConfigReader) -> ModelSpec:
         config,
         "gemma3",
         common,
-        _gemma3_ropes(config, common["head_dim"]),
+        gemma3_ropes(config, common["head_dim"]),
         pattern,
         qk_norm=True,
         attention_soft_cap=hf_config.nullable(config, "attn_logit_softcapping", 0.0),
@@ -128,7 +128,7 @@ def _pattern(num_layers: int, pattern: int) -> list[str]:
     return ["sliding_attention" if (layer + 1) % pattern else "full_attention" for layer in range(num_layers)]
 
 
-def _gemma3_ropes(config: ConfigReader, head_dim: int) -> dict[str, RopeSpec]:
+def gemma3_ropes(config: ConfigReader, head_dim: int) -> dict[str, RopeSpec]:
     """Nested rope_parameters (transformers 5), or two thetas and a scaling of the global layers."""
     local_theta = config.default("rope_local_base_freq", LOCAL_THETA)
     trained = config.size("max_position_embeddings", 131_072)

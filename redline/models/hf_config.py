@@ -44,9 +44,16 @@ ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh",
 
 
 def common_settings(
-    config: ConfigReader, *, head_dim: int | None = None, tied: bool = False
+    config: ConfigReader,
+    *,
+    head_dim: int | None = None,
+    tied: bool = False,
+    intermediate_size: int | None = None,
 ) -> dict[str, Any]:
-    """The ModelSpec fields that every family states alike; the arguments are the family's defaults."""
+    """The ModelSpec fields that every family states alike; the arguments are the family's defaults.
+
+    A family that reads the intermediate size in its own way hands it in.
+    """
     config.ignore(*HARMLESS)
     config.expect("is_encoder_decoder", (None, False))
     hidden_size = config.size("hidden_size")
@@ -54,7 +61,7 @@ def common_settings(
     return {
         "vocab_size": config.size("vocab_size"),
         "hidden_size": hidden_size,
-        "intermediate_size": config.size("intermediate_size"),
+        "intermediate_size": intermediate_size or config.size("intermediate_size"),
         "num_heads": num_heads,
         "num_kv_heads": config.size("num_key_value_heads", num_heads),
         "head_dim": config.size("head_dim", head_dim or max(hidden_size // num_heads, 1)),

@@ -39,7 +39,7 @@ def load_gguf(file: GGUFFile, ops: Any, compute: str, progress: Progress | None 
         raise ModelFileError(f"{file.path}: general.architecture is {architecture!r}; it must be text")
     found = family(architecture, str(file.path))
     weights = GGUFWeights(file, compute, progress)
-    return Decoder(found.spec_from_gguf(weights), weights, found.block, ops)
+    return Decoder(found.spec_from_gguf(weights), weights, found.block, ops, found.stem)
 
 
 def load_directory(path: Path, ops: Any, compute: str, progress: Progress | None = None) -> Decoder:
@@ -66,4 +66,8 @@ def load_directory(path: Path, ops: Any, compute: str, progress: Progress | None
     )
     if spec.tied_embeddings:
         weights.ignore("output.weight")  # some checkpoints store the tied matrix twice
-    return Decoder(spec, weights, found.block, ops)
+    for index, layer in enumerate(spec.layers):
+        if layer.kv_owner is not None:  # some store what a layer that shares keys and values never reads
+            for part in ("attn_k", "attn_v", "attn_k_norm"):
+                weights.ignore(f"blk.{index}.{part}.weight")
+    return Decoder(spec, weights, found.block, ops, found.stem)

@@ -21,6 +21,9 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "gemma3": ("gemma", "GEMMA3"),
     "Gemma3ForCausalLM": ("gemma", "GEMMA3"),
     "Gemma3ForConditionalGeneration": ("gemma", "GEMMA3_MULTIMODAL"),
+    "gemma3n": ("gemma3n", "GEMMA3N"),
+    "Gemma3nForCausalLM": ("gemma3n", "GEMMA3N"),
+    "Gemma3nForConditionalGeneration": ("gemma3n", "GEMMA3N"),
 }
 
 

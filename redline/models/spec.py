@@ -11,6 +11,7 @@ from math import log
 from typing import Literal
 
 from redline.errors import UnsupportedModel
+from redline.models.gemma3n_spec import Gemma3nSpec
 
 RopeKind = Literal["default", "linear", "dynamic", "yarn", "llama3"]
 Activation = Literal["silu", "gelu", "gelu_tanh"]
@@ -70,6 +71,7 @@ class LayerSpec:
 
     rope: RopeSpec
     window: int = 0  # tokens a query sees, itself included; 0: all
+    kv_owner: int | None = None  # the earlier layer whose keys and values this one attends to; None: its own
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +98,9 @@ class ModelSpec:
     post_norms: bool = False  # RMSNorm of each sublayer's output, before it joins the residual
     attention_soft_cap: float = 0.0  # 0: off
     final_soft_cap: float = 0.0  # 0: off
+    v_norm: bool = False  # RMSNorm of every value head, without a weight
     embedding_scale: float = 1.0
+    gemma3n: Gemma3nSpec | None = None
 
     def __post_init__(self) -> None:
         sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_heads", "num_kv_heads", "head_dim")
@@ -115,6 +119,29 @@ class ModelSpec:
                 raise UnsupportedModel(
                     f"rotary dimension {layer.rope.rotary_dim} exceeds the head dimension {self.head_dim}"
                 )
+        for index in range(self.num_layers):
+            self._check_owner(index)
+
+    def _check_owner(self, index: int) -> None:
+        """Keys are stored turned by their owner's rope, and an owner may drop what left its window."""
+        layer = self.layers[index]
+        if layer.kv_owner is None:
+            return
+        if not 0 <= layer.kv_owner < index:
+            raise UnsupportedModel(
+                f"layer {index} reads the K/V cache of layer {layer.kv_owner}; it must be an earlier layer"
+            )
+        owner = self.layers[layer.kv_owner]
+        if owner.kv_owner is not None:
+            raise UnsupportedModel(
+                f"layer {index} reads the K/V cache of layer {layer.kv_owner}, which has none: it reads that "
+                f"of layer {owner.kv_owner}; name that one"
+            )
+        if (layer.rope, layer.window) != (owner.rope, owner.window):
+            raise UnsupportedModel(
+                f"layer {index} reads the K/V cache of layer {layer.kv_owner}, but its rope or its window "
+                f"({layer.window} and {owner.window} tokens) is another; both must be the same"
+            )
 
     @property
     def num_layers(self) -> int:
@@ -143,28 +170,48 @@ class ModelSpec:
         """Rows of the merged query, key and value projection."""
         return (self.num_heads + 2 * self.num_kv_heads) * self.head_dim
 
+    @property
+    def kv_owners(self) -> tuple[int, ...]:
+        """For each layer, the layer whose K/V cache it reads: itself, unless it shares one."""
+        return tuple(
+            index if layer.kv_owner is None else layer.kv_owner for index, layer in enumerate(self.layers)
+        )
+
+    @property
+    def kv_layers_of_group(self) -> tuple[int, ...]:
+        """For each of `windows`, how many layers store keys and values."""
+        stored = [self.group_of_layer[owner] for owner in set(self.kv_owners)]
+        return tuple(stored.count(group) for group in range(len(self.windows)))
+
+    @property
+    def num_kv_layers(self) -> int:
+        """Layers that store keys and values."""
+        return len(set(self.kv_owners))
+
     def kv_bytes_per_token(self, bytes_per_value: int) -> int:
-        """Bytes one token takes in the K/V cache of all layers."""
-        return 2 * self.num_layers * self.num_kv_heads * self.head_dim * bytes_per_value
+        """Bytes one token takes in the K/V cache of all layers that have one."""
+        return 2 * self.num_kv_layers * self.num_kv_heads * self.head_dim * bytes_per_value
 
     @property
     def num_parameters(self) -> int:
         """Trained values, a tied embedding counted once."""
         embeddings = self.vocab_size * self.hidden_size * (1 if self.tied_embeddings else 2)
-        return embeddings + self.hidden_size + self.num_layers * self.num_layer_parameters
+        layers = sum(self.num_layer_parameters(layer) for layer in self.layers)
+        own = self.gemma3n.num_parameters(self.hidden_size, self.num_layers) if self.gemma3n else 0
+        return embeddings + self.hidden_size + layers + own
 
-    @property
-    def num_layer_parameters(self) -> int:
-        """Trained values of one layer."""
+    def num_layer_parameters(self, layer: LayerSpec) -> int:
+        """Trained values of one layer. One that shares a K/V cache has no projections to keys and values."""
         attention_size = self.num_heads * self.head_dim
-        matrices = self.hidden_size * (self.qkv_size + attention_size + 3 * self.intermediate_size)
+        projected = self.qkv_size if layer.kv_owner is None else attention_size
+        matrices = self.hidden_size * (projected + attention_size + 3 * self.intermediate_size)
         biases = (
-            self.qkv_bias * self.qkv_size
+            self.qkv_bias * projected
             + self.attention_output_bias * self.hidden_size
             + self.mlp_bias * (2 * self.intermediate_size + self.hidden_size)
         )
-        norms = self.hidden_size * (4 if self.post_norms else 2) + self.qk_norm * 2 * self.head_dim
-        return matrices + biases + norms
+        head_norms = self.qk_norm * (2 if layer.kv_owner is None else 1) * self.head_dim
+        return matrices + biases + self.hidden_size * (4 if self.post_norms else 2) + head_norms
 
 
 def check_num_layers(num_layers: int) -> int:

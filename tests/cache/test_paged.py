@@ -37,6 +37,20 @@ def test_copy_takes_blocks_of_every_layer_in_order(dtype, rng):
             np.testing.assert_array_equal(cache[block], old[source])
 
 
+@pytest.mark.parametrize("dtype", ["f16", "int8"])
+def test_layers_that_share_have_the_arrays_of_their_owner(dtype, rng):
+    kv = PagedKV(num_blocks=[5], dtype=dtype, owners=[0, 1, 0], **THREE)
+    assert kv.k[2] is kv.k[0] and kv.v[2] is kv.v[0] and kv.k[1] is not kv.k[0]
+    assert kv.nbytes == 5 * block_bytes(num_layers=2, dtype=dtype, **SHAPE)
+    for cache in (*kv.k, *kv.v):
+        cache[:] = rng.integers(-100, 100, cache.shape)
+    before = [kv.k[0].copy(), kv.v[1].copy()]
+    kv.copy([(0, 0, 3), (0, 3, 0), (0, 1, 4)])
+    for cache, old in zip([kv.k[2], kv.v[1]], before, strict=True):
+        for block, source in enumerate([0, 1, 2, 0, 1]):
+            np.testing.assert_array_equal(cache[block], old[source])
+
+
 def test_an_unknown_format_is_refused():
     with pytest.raises(ConfigError, match="'f8'; it must be one of f32, f16, int8"):
         PagedKV(num_blocks=[5], dtype="f8", **THREE)

@@ -91,6 +91,26 @@ CASES = {
         "gemma3",
         (3, 1),
     ),
+    "gemma3n": Case(
+        "Gemma3nTextConfig",
+        "Gemma3nForCausalLM",
+        dict(
+            head_dim=12,
+            sliding_window=5,
+            num_hidden_layers=6,
+            num_kv_shared_layers=3,
+            layer_types=["sliding_attention", "full_attention"] * 3,
+            rope_parameters=GEMMA3_ROPES,
+            vocab_size_per_layer_input=61,
+            hidden_size_per_layer_input=7,
+            laurel_rank=5,
+            altup_num_inputs=3,
+            altup_active_idx=1,
+            activation_sparsity_pattern=[0.8, 0.0, 0.6, 0.0, 0.0, 0.7],
+            final_logit_softcapping=3.0,
+        ),
+        heads=(3, 1),
+    ),
 }
 
 
@@ -107,7 +127,7 @@ def model(name):
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for key, parameter in made.named_parameters():
-            centre = 1.0 if "norm" in key and not case.model.startswith("Gemma") else 0.0
+            centre = 1.0 if "norm" in key and not case.model.startswith(("Gemma2", "Gemma3For")) else 0.0
             parameter.copy_(centre + 0.25 * torch.randn(parameter.shape, generator=generator))
     return made
 

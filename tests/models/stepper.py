@@ -18,7 +18,13 @@ class Stepper:
         self.num_groups = len(spec.windows)
         num_blocks = [len(self.blocks_B)] * self.num_groups
         self.kv = PagedKV(
-            spec.group_of_layer, num_blocks, block_size, spec.num_kv_heads, spec.head_dim, dtype
+            spec.group_of_layer,
+            num_blocks,
+            block_size,
+            spec.num_kv_heads,
+            spec.head_dim,
+            dtype,
+            spec.kv_owners,
         )
         self.forward = forward(decoder, self.kv)
 

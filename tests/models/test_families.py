@@ -2,6 +2,8 @@
 
 import copy
 import json
+import re
+import shutil
 
 import numpy as np
 import pytest
@@ -103,21 +105,62 @@ def test_half_precision_checkpoints_keep_their_format(tmp_path, dtype):
     np.testing.assert_allclose(got, expected, atol=5 * TOLERANCE)  # on tiles activations have 16 bits
 
 
+@pytest.mark.parametrize(
+    "name, architecture, beside",
+    [
+        ("gemma3", "Gemma3ForConditionalGeneration", ["vision_tower.patch", "multi_modal_projector.w"]),
+        (
+            "gemma3n",
+            "Gemma3nForConditionalGeneration",
+            [
+                "model.vision_tower.conv",
+                "model.audio_tower.conv",
+                "model.embed_vision.w",
+                "model.embed_audio.w",
+            ],
+        ),
+    ],
+)
 @pytest.mark.parametrize("prefix", ["language_model.model.", "model.language_model."])
-def test_the_text_part_of_a_multimodal_checkpoint(saved, tmp_path, prefix):
-    """Gemma 3 as published: settings of the text in a section, its tensors under a prefix, images beside."""
+def test_the_text_part_of_a_multimodal_checkpoint(saved, tmp_path, name, architecture, beside, prefix):
+    """As published: settings of the text in a section, its tensors under a prefix, other parts beside."""
     library = pytest.importorskip("safetensors.numpy")
-    plain = saved("gemma3", "safetensors")
+    plain = saved(name, "safetensors")
     tensors = library.load_file(plain / "model.safetensors")
-    tensors = {name.replace("model.", prefix, 1): array for name, array in tensors.items()}
-    tensors |= {"vision_tower.embeddings.patch.weight": np.ones(3), "multi_modal_projector.w": np.ones(2)}
-    config = {"architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3"}
+    tensors = {key.replace("model.", prefix, 1): array for key, array in tensors.items()}
+    tensors |= {key: np.ones(3, np.float32) for key in beside}
+    config = {"architectures": [architecture], "model_type": name}
     config["text_config"] = json.loads((plain / "config.json").read_text())
     library.save_file(tensors, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps(config))
     decoder = load_weights(tmp_path, backend("cpu"), "float")
     got = Stepper(decoder, len(TOKENS)).step(TOKENS)
-    np.testing.assert_allclose(got, checkpoints.logits("gemma3", TOKENS), atol=TOLERANCE)
+    np.testing.assert_allclose(got, checkpoints.logits(name, TOKENS), atol=TOLERANCE)
+
+
+def test_gemma3n_as_published_keeps_projections_that_no_layer_reads(saved, tmp_path):
+    """The layers that share keys and values have projections to them in the file."""
+    library = pytest.importorskip("safetensors.numpy")
+    plain = saved("gemma3n", "safetensors")
+    tensors = library.load_file(plain / "model.safetensors")
+    unread = {
+        key.replace(".0.", f".{layer}.")
+        for layer in (3, 4, 5)
+        for key in tensors
+        if re.search(r"layers\.0\.self_attn\.[kv]_", key)
+    }
+    assert len(unread) == 9 and not unread & set(tensors)
+    library.save_file(
+        tensors | {key: np.ones(3, np.float32) for key in unread}, tmp_path / "model.safetensors"
+    )
+    shutil.copy(plain / "config.json", tmp_path)
+    decoder = load_weights(tmp_path, backend("cpu"), "float")
+    got = Stepper(decoder, len(TOKENS)).step(TOKENS)
+    np.testing.assert_allclose(got, checkpoints.logits("gemma3n", TOKENS), atol=TOLERANCE)
+
+
+def test_gemma3n_tokens_without_an_embedding_for_each_layer_are_among_those_compared():
+    assert max(TOKENS) >= checkpoints.model("gemma3n").config.vocab_size_per_layer_input
 
 
 def test_dynamic_scaling_to_the_longest_context(tmp_path):

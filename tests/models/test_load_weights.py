@@ -35,6 +35,12 @@ def test_both_formats_give_the_same_shape(tmp_path):
     assert gguf.tied_embeddings and directory.tied_embeddings
 
 
+def test_gguf_files_of_gemma3n_are_refused_with_what_to_take(tmp_path):
+    metadata = llama_metadata() | {"general.architecture": "gemma3n"}
+    with pytest.raises(UnsupportedModel, match="Gemma 3n are not read yet; take the directory"):
+        load_gguf(tmp_path, metadata)
+
+
 def test_progress_is_heard_up_to_the_last_byte(tmp_path):
     path = tmp_path / "model.gguf"
     path.write_bytes(gguf_bytes(llama_metadata(), llama_tensors()))

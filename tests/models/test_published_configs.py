@@ -2,7 +2,7 @@
 
 import pytest
 
-from redline.errors import UnsupportedModel
+from redline.errors import ModelFileError, UnsupportedModel
 from redline.models.config_reader import ConfigReader
 from redline.models.registry import FAMILIES, family
 
@@ -109,6 +109,63 @@ def test_gemma3_multimodal_leaves_defaults_out():
     assert (found.vocab_size, found.num_heads, found.num_kv_heads, found.head_dim) == (262_208, 8, 4, 256)
     assert windows(found) == [8, 8, 8, 8, 8, 0, 8]
     assert found.max_context == 131_072
+
+
+GEMMA3N = {
+    "model_type": "gemma3n_text",
+    "intermediate_size": [96] * 12,
+    "num_hidden_layers": 12,
+    "num_kv_shared_layers": 5,
+    "head_dim": 16,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "sliding_window": 8,
+    "rope_theta": 1_000_000.0,
+    "rope_local_base_freq": 10_000.0,
+    "rope_scaling": None,
+    "query_pre_attn_scalar": 256,
+    "altup_coef_clip": 120.0,
+    "altup_lr_multiplier": 1.0,
+    "vocab_size_per_layer_input": 90,
+    "final_logit_softcapping": 30.0,
+}
+
+
+def test_gemma3n():
+    found = spec("Gemma3nForCausalLM", **GEMMA3N)
+    assert windows(found) == [8, 8, 8, 8, 0, 8, 8, 8, 8, 0, 8, 8]
+    assert found.kv_owners == (0, 1, 2, 3, 4, 5, 6, 6, 6, 4, 6, 6)
+    assert found.attention_scale == 1.0 and found.tied_embeddings and found.qk_norm and found.v_norm
+    assert [layer.rope.theta for layer in found.layers[3:5]] == [10_000, 1_000_000]
+    assert found.gemma3n.sparsity == (0.95,) * 10 + (0.0,) * 2
+    assert (found.gemma3n.num_streams, found.gemma3n.laurel_rank, found.gemma3n.per_layer_size) == (
+        4,
+        64,
+        256,
+    )
+    assert found.gemma3n.per_layer_vocab == 90
+
+
+@pytest.mark.parametrize(
+    "config, error, message",
+    [
+        ({"intermediate_size": [96] * 11 + [48]}, UnsupportedModel, "the same for all of 12 layers"),
+        ({"intermediate_size": [96] * 11}, UnsupportedModel, "the same for all of 12 layers"),
+        ({"intermediate_size": ["96"] * 12}, ModelFileError, "intermediate_size is '96'"),
+        ({"num_kv_shared_layers": 12}, ModelFileError, "num_kv_shared_layers is 12; it must be in 0..11"),
+        ({"num_kv_shared_layers": -1}, ModelFileError, "num_kv_shared_layers is -1"),
+        ({"num_kv_shared_layers": 8}, ModelFileError, "layer 4 reads .* of its kind among the first 4"),
+        ({"activation_sparsity_pattern": [0.5]}, ModelFileError, "a number for each of 12 layers"),
+        ({"activation_sparsity_pattern": ["a"] * 12}, ModelFileError, "a number for each of 12 layers"),
+        ({"activation_sparsity_pattern": [1.0] * 12}, UnsupportedModel, "at least 0 and below 1"),
+        ({"altup_active_idx": 4}, UnsupportedModel, "4 AltUp inputs with number 4 active"),
+        ({"altup_num_inputs": 17}, UnsupportedModel, "17 AltUp inputs"),
+        ({"hidden_activation": "relu"}, UnsupportedModel, "hidden_activation is 'relu'"),
+        ({"altup_of_tomorrow": 2}, UnsupportedModel, "altup_of_tomorrow=2"),
+    ],
+)
+def test_gemma3n_that_cannot_be_is_refused(config, error, message):
+    with pytest.raises(error, match=message):
+        spec("Gemma3nForCausalLM", **GEMMA3N | config)
 
 
 @pytest.mark.parametrize(

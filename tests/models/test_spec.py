@@ -28,6 +28,36 @@ def test_a_token_takes_keys_and_values_of_every_layer():
     assert SPEC.kv_bytes_per_token(2) == 2 * 3 * 2 * 8 * 2
 
 
+def test_a_layer_that_shares_keys_and_values_adds_none():
+    own, shared = LayerSpec(rope=ROPE), LayerSpec(rope=ROPE, kv_owner=1)
+    spec = replace(SPEC, qk_norm=True, qkv_bias=True, layers=(own, own, shared))
+    assert (spec.kv_owners, spec.num_kv_layers) == ((0, 1, 1), 2)
+    assert spec.kv_bytes_per_token(2) == 2 * 2 * 2 * 8 * 2
+    unshared = replace(spec, layers=(own, own, own))
+    kv_size = 2 * 2 * 8  # outputs of the projections to keys and values
+    assert unshared.num_parameters - spec.num_parameters == kv_size * 32 + kv_size + 8
+
+
+OTHER_ROPE = RopeSpec(rotary_dim=8, theta=5.0)
+
+
+@pytest.mark.parametrize(
+    "layers, message",
+    [
+        ([{"kv_owner": 0}, {}], "layer 0 reads the K/V cache of layer 0; it must be an earlier layer"),
+        ([{"kv_owner": 1}, {}], "layer 0 reads the K/V cache of layer 1"),
+        ([{}, {"kv_owner": -1}], "layer 1 reads the K/V cache of layer -1"),
+        ([{}, {"kv_owner": 0}, {"kv_owner": 1}], "layer 2 reads .* layer 1, which has none: .* of layer 0"),
+        ([{}, {"kv_owner": 0, "window": 4}], r"its rope or its window \(4 and 0 tokens\)"),
+        ([{}, {"kv_owner": 0, "rope": OTHER_ROPE}], "its rope or its window"),
+    ],
+)
+def test_layers_that_cannot_share_are_refused(layers, message):
+    made = tuple(LayerSpec(**{"rope": ROPE} | fields) for fields in layers)
+    with pytest.raises(UnsupportedModel, match=message):
+        replace(SPEC, layers=made)
+
+
 def test_ropes_are_listed_once():
     other = RopeSpec(rotary_dim=8, theta=5.0)
     layers = (LayerSpec(rope=ROPE, window=4), LayerSpec(rope=other), LayerSpec(rope=ROPE))

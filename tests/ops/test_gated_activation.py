@@ -26,6 +26,28 @@ def test_equals_float64(ops, name, options, shape, rng):
     np.testing.assert_array_equal(function(strided(x)), function(x))
 
 
+@pytest.mark.parametrize("ops", BACKENDS)
+@pytest.mark.parametrize(
+    "kind, name, options",
+    [
+        ("silu", "silu_mul", {}),
+        ("gelu_tanh", "gelu_mul", {"tanh": True}),
+        ("gelu", "gelu_mul", {"tanh": False}),
+    ],
+)
+def test_gates_and_what_they_gate_may_be_two_matrices(ops, kind, name, options, rng):
+    gate, up = rng.standard_normal((2, 3, 129)).astype(np.float32)
+    wanted = getattr(ops, name)(np.concatenate([gate, up], 1), **options)
+    np.testing.assert_array_equal(ops.gate_mul(strided(gate), strided(up), kind), wanted)
+
+
+@pytest.mark.parametrize("ops", KERNELS)
+@pytest.mark.parametrize("shape, kind", [((2, 7), "silu"), ((2, 8), "relu")])
+def test_refuses_matrices_that_disagree(ops, shape, kind):
+    with pytest.raises(KernelError, match="the kind one of silu, gelu_tanh, gelu"):
+        ops.gate_mul(np.ones((2, 8), np.float32), np.ones(shape, np.float32), kind)
+
+
 @pytest.mark.parametrize("ops", KERNELS)
 @pytest.mark.parametrize("name, options", ACTIVATIONS)
 def test_ends_of_the_range(ops, name, options):

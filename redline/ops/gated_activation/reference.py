@@ -11,15 +11,18 @@ from redline.ops.array_api import namespace
 
 
 def silu_mul(gate_up_T2F: Any) -> Any:
-    xp = namespace(gate_up_T2F)
-    gate_TF, up_TF = _halves(gate_up_T2F)
-    return gate_TF / (1 + xp.exp(-gate_TF)) * up_TF
+    return gate_mul(*_halves(gate_up_T2F), "silu")
 
 
 def gelu_mul(gate_up_T2F: Any, tanh: bool) -> Any:
-    xp = namespace(gate_up_T2F)
-    gate_TF, up_TF = _halves(gate_up_T2F)
-    if tanh:
+    return gate_mul(*_halves(gate_up_T2F), "gelu_tanh" if tanh else "gelu")
+
+
+def gate_mul(gate_TF: Any, up_TF: Any, kind: str) -> Any:
+    xp = namespace(gate_TF)
+    if kind == "silu":
+        return gate_TF / (1 + xp.exp(-gate_TF)) * up_TF
+    if kind == "gelu_tanh":
         inner_TF = math.sqrt(2 / math.pi) * (gate_TF + 0.044715 * gate_TF**3)
         return gate_TF / 2 * (1 + xp.tanh(inner_TF)) * up_TF
     return gate_TF / 2 * (1 + _erf(xp, gate_TF / math.sqrt(2))) * up_TF
