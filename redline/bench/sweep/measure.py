@@ -53,7 +53,8 @@ def medians(runs: Sequence[Measured]) -> Measured:
     """Of each number on its own."""
 
     def median(name: str) -> float:
-        return statistics.median(getattr(run, name) for run in runs)
+        values: list[float] = [getattr(run, name) for run in runs]
+        return statistics.median(values)
 
     def by_percentile(name: str) -> dict[float, float]:
         each = [getattr(run, name) for run in runs]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from redline.bench.sweep.grid import Setting, budget_text
 from redline.bench.sweep.text_plot import text_plot
 
 LETTERS = string.ascii_letters
+COLUMNS = 80
 NAMES = {"ttft_s": "TTFT", "tpot_s": "TPOT"}
 
 
@@ -58,7 +60,9 @@ def as_text(report: dict[str, Any]) -> str:
     titles = (latency_title(report), "output tok/s")
     plot = text_plot(points, curve, titles, None if limit is None else limit * 1e3)
     lines = [f"{report['model']}: {report['load_text']}", "", *_table(report), "", *plot, ""]
-    return "\n".join([*lines, *advice(report), "", *facts(report)]) + "\n"
+    lines += [wrapped for line in advice(report) for wrapped in textwrap.wrap(line, COLUMNS)]
+    *others, command = facts(report)  # a command in one piece can be copied
+    return "\n".join([*lines, "", *(textwrap.fill(fact, COLUMNS) for fact in others), command, ""])
 
 
 def _table(report: dict[str, Any]) -> list[str]:
@@ -88,12 +92,10 @@ def advice(report: dict[str, Any]) -> list[str]:
             f"Knee: {described(report, report['knee'])}. Beyond it, latency grows faster than output."
         )
     else:
-        lines.append(
-            "No knee: it takes three settings on a curve that bends, each faster to answer or higher."
-        )
+        lines.append("No knee: the curve has fewer than three settings, or it does not bend.")
     if report["best"] is not None:
         lines.append(
-            f"Best: {described(report, report['best'])}; no other has more with {report['target_text']}."
+            f"Best: {described(report, report['best'])}. It is the highest output with {report['target_text']}."
         )
     elif report["target_text"]:
         place = report["closest"]
@@ -123,14 +125,20 @@ def facts(report: dict[str, Any]) -> list[str]:
     """Hardware, settings, ceilings, command."""
     where = report["environment"]
     return [
-        f"{'Interrupted. ' if report['interrupted'] else ''}Medians of {report['repeats']} alternating runs "
-        f"after a warm-up; {report['threads']} threads; load average before: {report['load_before']:.2f}.",
+        f"{_runs(report)} after a warm-up; {report['threads']} threads; "
+        f"load average before: {report['load_before']:.2f}.",
         f"Machine: {where['cpu']}, {where['num_cores']} cores, {where['memory_bytes'] / 2**30:.0f} GiB, "
         f"{where['system']}.",
         f"Ceiling: {ceiling_text(report['ceiling'])}",
         f"Commit {where['commit'] or 'none'}, redline {where['redline']}, Python {where['python']}.",
         f"Command: {' '.join(report['command'])}",
     ]
+
+
+def _runs(report: dict[str, Any]) -> str:
+    repeats = report["repeats"]
+    runs = f"Medians of {repeats} alternating runs" if repeats > 1 else "One run of each"
+    return f"Interrupted by the user. {runs} at most" if report["interrupted"] else runs
 
 
 def as_markdown(report: dict[str, Any], plot: str | None) -> str:

@@ -79,7 +79,7 @@ def _framed(
         framed.append(f"{numbers.get(row, ''):>{margin}} {edge}{line}".rstrip())
     axis, under = ["-"] * WIDTH, [" "] * (margin + 2 + WIDTH + 8)
     for x, text in zip(right, tick_texts(right), strict=True):
-        axis[canvas.column(x)] = "+"
+        axis[canvas.column(x)] = "+" if x else "-"  # the corner has one
         start = margin + 2 + canvas.column(x) - len(text) // 2
         under[start : start + len(text)] = list(text)
     framed += [" " * (margin + 1) + "+" + "".join(axis), "".join(under).rstrip()]
