@@ -36,8 +36,8 @@ def grid(batches: Sequence[int], budgets: Sequence[int | None]) -> tuple[list[Se
         for batch in sorted(set(batches)):
             if budget is not None and budget < batch:
                 left_out.append(
-                    f"batch {batch} is left out with a budget of {budget}: a step could give no more than "
-                    f"{budget} of its sequences a token"
+                    f"Left out: batch {batch} with a budget of {budget}, because a step could give no more "
+                    f"than {budget} of its sequences a token."
                 )
             else:
                 settings.append(Setting(max_batch=batch, chunked_prefill=budget))

@@ -59,7 +59,7 @@ def as_text(report: dict[str, Any]) -> str:
     limit = latency_limit(report)
     titles = (latency_title(report), "output tok/s")
     plot = text_plot(points, curve, titles, None if limit is None else limit * 1e3)
-    lines = [f"{report['model']}: {report['load_text']}", "", *_table(report), "", *plot, ""]
+    lines = [report["model"], f"{report['load_text']}.", "", *_table(report), "", *plot, ""]
     lines += [wrapped for line in advice(report) for wrapped in textwrap.wrap(line, COLUMNS)]
     *others, command = facts(report)  # a command in one piece can be copied
     return "\n".join([*lines, "", *(textwrap.fill(fact, COLUMNS) for fact in others), command, ""])
@@ -95,7 +95,8 @@ def advice(report: dict[str, Any]) -> list[str]:
         lines.append("No knee: the curve has fewer than three settings, or it does not bend.")
     if report["best"] is not None:
         lines.append(
-            f"Best: {described(report, report['best'])}. It is the highest output with {report['target_text']}."
+            f"Best: {described(report, report['best'])}. "
+            f"No other setting has more output and {report['target_text']}."
         )
     elif report["target_text"]:
         place = report["closest"]
@@ -118,7 +119,11 @@ def described(report: dict[str, Any], place: int) -> str:
 
 def _preempted(report: dict[str, Any]) -> list[str]:
     number = sum(row["num_preemptions"] for row in report["settings"])
-    return [f"{number:.0f} preemptions for lack of K/V memory; see kv_memory."] if number else []
+    return (
+        [f"Requests gave way {number:.0f} times for lack of K/V memory: --kv-memory gives more."]
+        if number
+        else []
+    )
 
 
 def facts(report: dict[str, Any]) -> list[str]:
