@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redline import env
-from redline.cli.bench_against import write_json
+from redline.cli.bench_against import status_line, write_json
 from redline.cli.engine_flags import add_engine_flags
 from redline.cli.loading import open_llm
 from redline.cli.terminal import progress_bar
@@ -79,6 +79,9 @@ def run(args: argparse.Namespace) -> int:
     options = {"max_batch": max(setting.max_batch for setting in plan.settings), "prefix_cache": False}
     llm = open_llm(args, max_waiting=max(1024, plan.load.requests), **options)
     run_setting = runs_of(llm, plan.load)
+    with status_line() as tell:
+        tell("measuring the machine's ceilings")
+        circumstances = _circumstances(llm)  # first, so that nothing is left to do after Ctrl-C
     with progress_bar("sweeping", "requests") as progress:
         swept, interrupted = sweep(run_setting, plan, progress)
     report = {
@@ -89,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         "left_out": left_out,
         "interrupted": interrupted,
         "load_before": load_before,
-        **_circumstances(llm),
+        **circumstances,
     }
     if args.plot is not None:
         args.plot.write_text(as_svg(report))

@@ -185,7 +185,8 @@ def test_points_of_the_svg_lie_on_the_scale_of_its_axes() -> None:
 
 def test_two_budgets_are_two_lines_and_labels_name_both_numbers() -> None:
     svg = as_svg(report(Target(), budgets=(64, None)))
-    assert len(elements(svg, "polyline", "curve")) == 2
+    lines = [each.get("points", "").split() for each in elements(svg, "polyline", "curve")]
+    assert [len(line) for line in lines] == [5, 5] and not set(lines[0]) & set(lines[1])
     assert {each.get("stroke") for each in elements(svg, "circle", "point")} == {"var(--c0)", "var(--c1)"}
     texts = {"".join(each.itertext()) for each in elements(svg, "text", "label")}
     assert {"1/64", "1/none", "4/64, knee"} <= texts
@@ -201,6 +202,8 @@ def test_a_label_takes_a_free_side_inside_the_area() -> None:
     assert labels.put((100, 100), "word", 8) == (100, 90, "middle")
     corner = Labels((0, 0, 200, 200), [])
     assert corner.put((2, 100), "word", 8) == (10, 104, "start"), "the left is outside"
+    crowded = Labels((0, 0, 200, 200), [(x, y) for x in range(0, 201, 10) for y in range(0, 201, 10)])
+    assert crowded.put((2, 100), "word", 8)[2] == "start", "covering something, but inside"
     lined = Labels((0, 0, 200, 200), [])
     lined.keep_free_of(80)
     assert lined.put((100, 100), "word", 8) == (108, 104, "start")
