@@ -193,7 +193,9 @@ def test_two_budgets_are_two_lines_and_labels_name_both_numbers() -> None:
 
 
 def test_a_target_far_away_does_not_squeeze_the_points() -> None:
-    assert not elements(as_svg(report(Target(tpot_s=9.0))), "line", "limit")
+    near, far = report(Target(tpot_s=0.039)), report(Target(tpot_s=0.041))
+    assert elements(as_svg(near), "line", "limit") and not elements(as_svg(far), "line", "limit")
+    assert "   :" in as_text(near) and "   :" not in as_text(far)
 
 
 def test_a_label_takes_a_free_side_inside_the_area() -> None:

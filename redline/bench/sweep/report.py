@@ -14,6 +14,7 @@ from redline.bench.sweep.text_plot import text_plot
 
 LETTERS = string.ascii_letters
 COLUMNS = 80
+FAR = 1.6  # times the highest latency
 NAMES = {"ttft_s": "TTFT", "tpot_s": "TPOT"}
 
 
@@ -33,10 +34,11 @@ def latency_title(report: dict[str, Any]) -> str:
     return f"{NAMES[report['latency']]} p{report['target']['percentile']:g}, ms"
 
 
-def latency_limit(report: dict[str, Any]) -> float | None:
-    """The target for the latency on the x axis, in seconds."""
+def limit_ms(report: dict[str, Any]) -> float | None:
+    """Where a plot shows the target; None: there is none, or so far away that it would squeeze the points."""
     limit: float | None = report["target"][report["latency"]]
-    return limit
+    widest = max(latency_of(report, row) for row in report["settings"])
+    return limit * 1e3 if limit is not None and limit <= FAR * widest else None
 
 
 def marks(report: dict[str, Any]) -> list[str]:
@@ -56,9 +58,8 @@ def as_text(report: dict[str, Any]) -> str:
         for mark, row in zip(marks(report), rows, strict=True)
     }
     curve = [list(points)[place] for place in report["curve"]]
-    limit = latency_limit(report)
     titles = (latency_title(report), "output tok/s")
-    plot = text_plot(points, curve, titles, None if limit is None else limit * 1e3)
+    plot = text_plot(points, curve, titles, limit_ms(report))
     lines = [report["model"], f"{report['load_text']}.", "", *_table(report), "", *plot, ""]
     lines += [wrapped for line in advice(report) for wrapped in textwrap.wrap(line, COLUMNS)]
     *others, command = facts(report)  # a command in one piece can be copied

@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape
 from redline.bench.sweep.axis import tick_texts, ticks
 from redline.bench.sweep.grid import budget_text
 from redline.bench.sweep.labels import Labels
-from redline.bench.sweep.report import latency_limit, latency_of, latency_title
+from redline.bench.sweep.report import latency_of, latency_title, limit_ms
 
 WIDTH, HEIGHT = 760, 500
 LEFT, TOP, RIGHT, BOTTOM = 72, 92, 736, 424  # of the area
@@ -71,14 +71,9 @@ class _Plot:
     def __init__(self, report: dict[str, Any]) -> None:
         self._report = report
         self._rows = report["settings"]
-        limit = latency_limit(report)
-        self._limit_ms = None if limit is None else limit * 1e3
+        self._limit_ms = limit_ms(report)
         self._points_ms = [(latency_of(report, row) * 1e3, row["output_tok_s"]) for row in self._rows]
-        # A target far to the right would push the points into a corner; it is then said in words.
-        widest = max(x for x, _ in self._points_ms)
-        self._limit_shown = self._limit_ms is not None and self._limit_ms <= 1.6 * widest
-        reach = max(widest, self._limit_ms or 0.0) if self._limit_shown else widest
-        self._x_ticks = ticks(1.05 * reach, 8)
+        self._x_ticks = ticks(1.05 * max(self._limit_ms or 0.0, *(x for x, _ in self._points_ms)), 8)
         self._y_ticks = ticks(1.05 * max(y for _, y in self._points_ms), 6)
         self._places = [self._place(*point) for point in self._points_ms]
         self._budgets = list(dict.fromkeys(row["chunked_prefill"] for row in self._rows))
@@ -107,7 +102,7 @@ class _Plot:
         return parts
 
     def _limit(self) -> list[str]:
-        if not self._limit_shown or self._limit_ms is None:
+        if self._limit_ms is None:
             return []
         at, _ = self._place(self._limit_ms, 0)
         anchor, beside = ("end", at - 6) if at > (LEFT + RIGHT) / 2 else ("start", at + 6)
@@ -127,7 +122,7 @@ class _Plot:
 
     def _marks(self) -> list[str]:
         labels = Labels((LEFT, TOP, RIGHT, BOTTOM), self._places)
-        if self._limit_shown and self._limit_ms is not None:
+        if self._limit_ms is not None:
             labels.keep_free_of(self._place(self._limit_ms, 0)[0])
         parts = []
         # Those that stand out choose the places of their labels first.
