@@ -97,7 +97,7 @@ def advice(report: dict[str, Any]) -> list[str]:
     if report["best"] is not None:
         lines.append(
             f"Best: {described(report, report['best'])}. "
-            f"No other setting has more output and {report['target_text']}."
+            f"It is the most output with {report['target_text']}."
         )
     elif report["target_text"]:
         place = report["closest"]

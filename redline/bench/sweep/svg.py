@@ -74,7 +74,7 @@ class _Plot:
         self._limit_ms = limit_ms(report)
         self._points_ms = [(latency_of(report, row) * 1e3, row["output_tok_s"]) for row in self._rows]
         self._x_ticks = ticks(1.05 * max(self._limit_ms or 0.0, *(x for x, _ in self._points_ms)), 8)
-        self._y_ticks = ticks(1.05 * max(y for _, y in self._points_ms), 6)
+        self._y_ticks = ticks(1.05 * max(y for _, y in self._points_ms), 8)
         self._places = [self._place(*point) for point in self._points_ms]
         self._budgets = list(dict.fromkeys(row["chunked_prefill"] for row in self._rows))
 

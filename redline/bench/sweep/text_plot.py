@@ -18,7 +18,7 @@ def text_plot(
     Where two marks would fall on one place, the later moves to the next free one.
     """
     right = ticks(1.02 * max([x for x, _ in points.values()] + ([limit] if limit else [])), 8)
-    top = ticks(1.02 * max(y for _, y in points.values()), 6)
+    top = ticks(1.02 * max(y for _, y in points.values()), 8)
     canvas = _Canvas(right[-1], top[-1])
     if limit is not None:
         canvas.upright(limit)
