@@ -96,8 +96,7 @@ def advice(report: dict[str, Any]) -> list[str]:
         lines.append("No knee: the curve has fewer than three settings, or it does not bend.")
     if report["best"] is not None:
         lines.append(
-            f"Best: {described(report, report['best'])}. "
-            f"It is the most output with {report['target_text']}."
+            f"Best: {described(report, report['best'])}. It is the most output with {report['target_text']}."
         )
     elif report["target_text"]:
         place = report["closest"]
@@ -167,7 +166,7 @@ def as_markdown(report: dict[str, Any], plot: str | None) -> str:
         lines.append(_row(cells))
     if plot is not None:
         lines += ["", f"![Throughput over latency]({plot})"]
-    lines += ["", *advice(report), "", *(f"- {fact}" for fact in facts(report))]
+    lines += ["", *(f"- {line}" for line in advice(report)), "", *(f"- {fact}" for fact in facts(report))]
     return "\n".join(lines) + "\n"
 
 
