@@ -29,6 +29,9 @@ FLAGS = {
     "bench offline": [*ENGINE, "--batch", "--prompt-tokens", "--output-tokens", "--repeats", "--seed",
                       "--json", "--against", "--cases", "--mixed-requests", "--twins", "--max-isa",
                       "--markdown"],
+    "bench sweep": [*ENGINE, "--batches", "--budgets", "--requests", "--prompt-tokens", "--output-tokens",
+                    "--seed", "--lengths", "--rate", "--ttft", "--tpot", "--percentile", "--repeats",
+                    "--json", "--markdown", "--plot"],
     "bench ops": ["--model", "--rows", "--formats", "--only", "--threads", "--repeats", "--json"],
 }  # fmt: skip
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redline import env
-from redline.cli import bench_against, bench_ops
+from redline.cli import bench_against, bench_ops, bench_sweep
 from redline.cli.engine_flags import add_engine_flags
 from redline.cli.loading import fetch, open_llm
 from redline.cli.terminal import progress_bar
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from redline.bench.offline import OfflineResult, Workload
     from redline.llm import LLM
 
+SWEEP = "throughput and latency by batch size and token budget, and where to stop"
 OPS = "each kernel at the shapes of a model, beside the machine's roofline"
 # Of the workload; the defaults are those of redline.bench.offline.Workload.
 SIZES = {
@@ -31,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     summary = "one batch of equal requests, without a server"
     ops = kinds.add_parser("ops", help=OPS, description=f"Measure {OPS}.")
     bench_ops.add_arguments(ops)
+    sweep = kinds.add_parser("sweep", help=SWEEP, description=f"Measure {SWEEP}.")
+    bench_sweep.add_arguments(sweep)
     offline = kinds.add_parser("offline", help=summary, description=f"Measure {summary}.")
     for name, text in SIZES.items():
         flag = "--" + name.replace("_", "-")
@@ -47,6 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.kind == "ops":
         return bench_ops.run(args)
+    if args.kind == "sweep":
+        return bench_sweep.run(args)
     if args.against is not None:
         return bench_against.run(args)
     bench_against.refuse_own(args)
@@ -55,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     sizes = {name: getattr(args, name) for name in SIZES if hasattr(args, name)}
     workload = Workload(repeats=args.repeats, seed=args.seed, **sizes)
     llm = open_llm(args, max_batch=workload.batch, prefix_cache=False)
-    with progress_bar("repeats") as progress:
+    with progress_bar("measuring", "repeats") as progress:
         result = bench_offline(llm, workload, lambda done: progress(done, args.repeats))
     report = _report(args, workload, llm, result)
     bench_against.write_json(report, args.json, _text(report))

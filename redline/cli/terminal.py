@@ -21,12 +21,12 @@ def printable(text: str) -> str:
 
 
 @contextlib.contextmanager
-def progress_bar(title: str) -> Iterator[Progress]:
-    """A callback (bytes done, bytes in all) that draws a bar on a terminal and nothing in a pipe."""
+def progress_bar(title: str, unit: str = "bytes") -> Iterator[Progress]:
+    """A callback (done, in all) that draws a bar on a terminal and nothing in a pipe."""
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return
-    bar = _Bar(title)
+    bar = _Bar(title, unit)
     try:
         yield bar.update
     finally:
@@ -36,8 +36,9 @@ def progress_bar(title: str) -> Iterator[Progress]:
 class _Bar:
     """A rich progress bar that appears once the work has taken PATIENCE_S."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, unit: str) -> None:
         self._title = title
+        self._unit = unit
         self._start_s = time.monotonic()
         self._draw: Progress | None = None
         self._stop: Callable[[], None] = lambda: None
@@ -56,11 +57,16 @@ class _Bar:
         from rich import progress
         from rich.console import Console
 
+        counted: tuple[progress.ProgressColumn, ...] = (
+            progress.MofNCompleteColumn(),
+            progress.TextColumn(self._unit),
+        )
+        if self._unit == "bytes":
+            counted = (progress.DownloadColumn(), progress.TransferSpeedColumn())
         columns = (
             progress.TextColumn("{task.description}"),
             progress.BarColumn(),
-            progress.DownloadColumn(),
-            progress.TransferSpeedColumn(),
+            *counted,
             progress.TimeRemainingColumn(),
         )
         bar = progress.Progress(*columns, console=Console(stderr=True), transient=True)

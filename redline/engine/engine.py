@@ -145,6 +145,12 @@ class Engine:
         """Write the events that are kept as a Chrome trace. Raises OSError."""
         write_chrome_trace(path, self.scheduler.trace.events())
 
+    def reschedule(self, scheduler: Scheduler) -> None:
+        """From now on plan with another scheduler, over as many blocks. Nothing may be waiting or running."""
+        assert not self.has_work, f"{self.scheduler.num_running = } {self.scheduler.num_waiting = }"
+        assert scheduler.pool.num_blocks <= self._kv.num_blocks, f"{scheduler.pool.num_blocks = }"
+        self.scheduler = scheduler
+
     def flush(self) -> None:
         """Say that no more requests will come for now: closed batches start with what waits."""
         self.scheduler.flush()

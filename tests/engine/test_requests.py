@@ -1,8 +1,11 @@
 """What one request may ask for, on the real model."""
 
+from dataclasses import replace
+
 import pytest
 
 from redline import LLM, SamplingParams
+from redline.engine.scheduling import build_scheduler
 from redline.errors import CapacityError, ContextLengthError, QueueFull, RequestError
 from tests.model_file import smollm2
 
@@ -294,3 +297,21 @@ def test_chat_uses_the_template_of_the_model(llm):
     assert [each.text for each in both] == [output.text] * 2
     with pytest.raises(RequestError, match="messages"):
         llm.chat([], greedy())
+
+
+def test_another_scheduler_gives_the_same_answers_and_must_wait_for_the_work_to_end():
+    llm = LLM(str(smollm2()), max_context=256, kv_memory="64MiB")
+    engine, prompts = llm._engine, [PROMPT, "Once upon a time", "Two and two is"]
+    before = [output.text for output in llm.generate(prompts, greedy())]
+    one_by_one = replace(llm.config, max_batch=1, chunked_prefill=3)
+    scheduler = build_scheduler(one_by_one, engine.scheduler.pool.num_blocks, llm.max_context)
+    stream = llm.stream(PROMPT, greedy())
+    with pytest.raises(AssertionError, match="num_waiting = 1"):
+        engine.reschedule(scheduler)
+    list(stream)
+    engine.reschedule(scheduler)
+    outputs = llm.generate(prompts, greedy())
+    assert [output.text for output in outputs] == before
+    ends = [output.metrics.arrival_s + output.metrics.e2e_s for output in outputs]
+    starts = [output.metrics.arrival_s + output.metrics.queue_s for output in outputs]
+    assert starts[1] >= ends[0] and starts[2] >= ends[1], "one by one"
