@@ -23,7 +23,6 @@ from redline.models.load import load_model
 from redline.models.pull import resolve_model
 from redline.models.spec import ModelSpec
 from redline.ops import memory, threads
-from redline.ops.kv_store.layout import DTYPES
 from redline.ops.registry import backend
 from redline.ops.unfused import unfused
 
@@ -51,7 +50,7 @@ def build_engine(config: EngineConfig, progress: Progress | None = None) -> Buil
     path = resolve_model(config.model)
     model = load_model(path, ops, runtime.compute, config.max_context, progress)
     spec = model.spec
-    cache = resolve_cache(config, runtime, _limits(spec), hardware())
+    cache = resolve_cache(config, runtime, _limits(spec, runtime.kv_format), hardware())
     model.set_max_context(cache.max_context)
     kv = PagedKV(
         num_layers=spec.num_layers,
@@ -76,9 +75,6 @@ def build_engine(config: EngineConfig, progress: Progress | None = None) -> Buil
     return BuiltEngine(engine=engine, reasons=reasons, kv_bytes=cache.kv_bytes)
 
 
-def _limits(spec: ModelSpec) -> ModelLimits:
-    kv_bytes_per_token = {
-        kv_format: block_bytes(spec.num_layers, 1, spec.num_kv_heads, spec.head_dim, kv_format)
-        for kv_format in DTYPES
-    }
-    return ModelLimits(trained_context=spec.max_context, kv_bytes_per_token=kv_bytes_per_token)
+def _limits(spec: ModelSpec, kv_format: str) -> ModelLimits:
+    bytes_per_token = block_bytes(spec.num_layers, 1, spec.num_kv_heads, spec.head_dim, kv_format)
+    return ModelLimits(trained_context=spec.max_context, kv_bytes_per_token={kv_format: bytes_per_token})
