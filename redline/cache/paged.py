@@ -17,9 +17,9 @@ from redline.ops.kv_store.layout import DTYPES, cache_shapes
 class PagedKV:
     """`k[layer]` and `v[layer]` are the caches of a layer, as ops/kv_store/layout.py describes them.
 
-    The first axis is blocks, and a block has nothing anywhere else: not even its scales. The system
-    gives the memory lazily, block by block, as tokens are stored.
-    Raises ConfigError for an unknown dtype or one that the heads do not fit, CapacityError when the memory is refused.
+    The first axis is blocks, and a block has nothing anywhere else: not even its scales. The system gives the
+    memory lazily, block by block, as tokens are stored. Raises ConfigError for an unknown dtype or one that
+    the heads do not fit, CapacityError when the memory is refused.
     """
 
     def __init__(

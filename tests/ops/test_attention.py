@@ -236,7 +236,19 @@ def test_what_a_row_may_not_see_does_not_reach_it(ops, window, rng):
 @pytest.mark.parametrize("ops", KERNELS)
 @pytest.mark.parametrize(
     "name",
-    ["gqa3", "gqa4-f32", "window", "odd-dim", "int8", "bf16", "fp8", "int4", "int4-block-7", "block-7", "gqa4-80"],
+    [
+        "gqa3",
+        "gqa4-f32",
+        "window",
+        "odd-dim",
+        "int8",
+        "bf16",
+        "fp8",
+        "int4",
+        "int4-block-7",
+        "block-7",
+        "gqa4-80",
+    ],
 )
 @pytest.mark.parametrize("kind", ["keys", "values"])
 def test_nan_in_the_cache_reaches_those_who_see_it_and_nobody_else(ops, name, kind, rng):
@@ -294,7 +306,17 @@ def test_a_long_decode_shared_by_threads_equals_one_thread(ops, rng, restore_thr
 
 @pytest.mark.skipif(len(KERNELS_OF) < 3, reason="needs AVX-512")
 def test_avx512_has_the_bits_of_avx2(rng):
-    for name in ("gqa3", "gqa4-f32", "int8-window-and-cap", "odd-dim", "soft-cap", "dim-256", "bf16", "fp8", "int4-gqa8"):
+    for name in (
+        "gqa3",
+        "gqa4-f32",
+        "int8-window-and-cap",
+        "odd-dim",
+        "soft-cap",
+        "dim-256",
+        "bf16",
+        "fp8",
+        "int4-gqa8",
+    ):
         data = make(CASES[name], rng)
         np.testing.assert_array_equal(
             np.concatenate(data.prefill(KERNELS_OF["avx512"])),

@@ -41,7 +41,8 @@ def test_runs_of_slots_are_read_back_as_they_were_written(ops, kv_format, rng):
     k, v = rng.standard_normal((2, len(slots), 3, 96)).astype(np.float32)
     k_cache, v_cache = caches(3, 96, kv_format)
     ops.kv_store(k, v, k_cache, v_cache, slots)
-    tolerance = {"f32": 0, "f16": 1e-3, "bf16": 4e-3, "int8": 0.02, "fp8": 0.0625, "int4": 0.6}[kv_format]
+    tolerance = {"f32": 0, "f16": 1e-3, "bf16": 4e-3, "int8": 0.02, "fp8": 0.0625, "int4": 0.6}
+    tolerance = tolerance[kv_format]
     for cache, read, wanted in ((k_cache, read_keys, k), (v_cache, read_values, v)):
         got = read(np, cache, 96, np.float32)[slots // BLOCK_SIZE, :, slots % BLOCK_SIZE]
         np.testing.assert_allclose(got, wanted, atol=tolerance, rtol=tolerance)
@@ -63,7 +64,7 @@ def one_token(ops, row, kv_format):
 
 
 def every_number_and_what_lies_between(dtype):
-    """All finite numbers of a format, the middles of neighbours, and what is just beside those, as float32."""
+    """All finite numbers of a format, the middles of neighbours, and what is beside those, as float32."""
     bits = np.arange(2 ** (8 * dtype.itemsize)).astype(f"uint{8 * dtype.itemsize}")
     numbers = bits.view(dtype).astype(np.float32)
     numbers = np.sort(numbers[np.isfinite(numbers)])

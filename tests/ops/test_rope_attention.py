@@ -34,9 +34,7 @@ class Call:
         rng, tokens = self.rng, sum(self.counts)
         width = -(-max(self.contexts) // self.block_size)
         num_blocks = width * len(self.contexts)
-        self.caches = random_caches(
-            rng, self.kv_format, num_blocks, self.kv_heads, self.block_size, self.dim
-        )
+        self.caches = random_caches(rng, self.kv_format, num_blocks, self.kv_heads, self.block_size, self.dim)
         self.tables = rng.permutation(num_blocks).astype(np.int32).reshape(-1, width)
         qkv = rng.standard_normal((tokens, self.heads + 2 * self.kv_heads, self.dim)).astype(np.float32)
         self.q, self.k, self.v = np.split(qkv, [self.heads, self.heads + self.kv_heads], axis=1)

@@ -36,7 +36,9 @@ def attention(  # noqa: PLR0913 - the operands of the op
     return o_THD
 
 
-def _gather(xp: Any, read: Any, cache: Any, block_size: int, blocks_B: Any, context: int, like_THD: Any) -> Any:
+def _gather(
+    xp: Any, read: Any, cache: Any, block_size: int, blocks_B: Any, context: int, like_THD: Any
+) -> Any:
     """The first `context` keys or values of a sequence, [Hkv, context, D], in the dtype of `like_THD`."""
     dim = like_THD.shape[2]
     used_BHSD = read(xp, cache[blocks_B[: -(-context // block_size)]], dim, like_THD.dtype)

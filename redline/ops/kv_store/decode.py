@@ -19,7 +19,7 @@ def split_codes(xp: Any, cache: Any, head_dim: int) -> tuple[Any, Any]:
 
 
 def read_keys(xp: Any, cache: Any, head_dim: int, dtype: Any) -> Any:
-    """Keys [blocks, H, block_size, D] as numbers of `dtype`; those of int4 as they were before the rotation."""
+    """Keys [blocks, H, block_size, D] as numbers of `dtype`, those of int4 rotated back."""
     if not row_bytes(format_of(cache), head_dim):
         return xp.asarray(xp.moveaxis(cache, 2, 3), dtype=dtype)
     codes, scales_BHGS = split_codes(xp, cache, head_dim)
@@ -28,7 +28,7 @@ def read_keys(xp: Any, cache: Any, head_dim: int, dtype: Any) -> Any:
 
 
 def read_values(xp: Any, cache: Any, head_dim: int, dtype: Any) -> Any:
-    """Values [blocks, H, block_size, D] as numbers of `dtype`; those of int4 as they were before the rotation."""
+    """Values [blocks, H, block_size, D] as numbers of `dtype`, those of int4 rotated back."""
     if not row_bytes(format_of(cache), head_dim):
         return xp.asarray(cache, dtype=dtype)
     codes, scales_BHGS = split_codes(xp, cache, head_dim)

@@ -1,12 +1,12 @@
 """How one layer's K/V cache lies in memory, by format, for whoever makes, writes or reads one.
 
-f32, f16, bf16: keys [blocks, H, D, block_size], values [blocks, H, block_size, D]. Keys are turned inside a block,
-so that one dimension of adjacent keys is one vector of the kernel, which then sums no vector across.
-int8, fp8: both [blocks, H, block_size * (D + 4)] bytes: the codes in the order above, then block_size float32
-scales, one per token.
-int4: both [blocks, H, block_size * D * 9 / 16] bytes; D is a multiple of 32. Of each group of 32 dimensions, byte i
-has dimension i in its low and i + 16 in its high half, and takes the place of one dimension in the order above;
-then float16 scales [D / 32, block_size].
+f32, f16, bf16: keys [blocks, H, D, block_size], values [blocks, H, block_size, D]. Keys are turned inside a
+block, so that one dimension of adjacent keys is one vector of the kernel, which then sums no vector across.
+int8, fp8: both [blocks, H, block_size * (D + 4)] bytes: the codes in the order above, then block_size
+float32 scales, one per token.
+int4: both [blocks, H, block_size * D * 9 / 16] bytes; D is a multiple of 32. Of each group of 32 dimensions,
+byte i has dimension i in its low and i + 16 in its high half, and takes the place of one dimension in the
+order above; then float16 scales [D / 32, block_size].
 A block is one piece of memory in every format: to copy it needs no second array.
 """
 
@@ -31,9 +31,9 @@ NUMBERS = {kv_format: number for number, kv_format in enumerate(DTYPES)}
 SCALE_BYTES = 4  # of one row of int8 and fp8
 GROUP = 32  # dimensions of int4 that share a scale
 LAYOUT = (
-    "a pair of float32, float16 or bfloat16 [blocks, heads, D, block_size] and [blocks, heads, block_size, D], "
-    "of int8 or float8_e4m3fn [blocks, heads, block_size * (D + 4)], or of uint8 (int4 codes) "
-    "[blocks, heads, block_size * D * 9 / 16],"
+    "a pair of float32, float16 or bfloat16 [blocks, heads, D, block_size] and "
+    "[blocks, heads, block_size, D], of int8 or float8_e4m3fn [blocks, heads, block_size * (D + 4)], "
+    "or of uint8 (int4 codes) [blocks, heads, block_size * D * 9 / 16],"
 )
 
 
@@ -48,8 +48,8 @@ def cache_shapes(
     """The shapes of the keys and of the values. Raises ConfigError for int4 and an unsuitable head."""
     if kv_format == "int4" and head_dim % GROUP:
         raise ConfigError(
-            f"kv_format is {kv_format!r}, which takes heads of a multiple of {GROUP} dimensions; this model's have "
-            f"{head_dim}; choose one of {', '.join(formats_for(head_dim))}"
+            f"kv_format is {kv_format!r}, which takes heads of a multiple of {GROUP} dimensions; "
+            f"this model's have {head_dim}; choose one of {', '.join(formats_for(head_dim))}"
         )
     per_token = row_bytes(kv_format, head_dim)
     if per_token:
