@@ -12,17 +12,12 @@ from typing import Literal
 ALWAYS_ON = "always on"
 # Against `transformers` in float32 on the dequantised weights, SmolLM2, English text.
 INT8_BOUND = "against float32 on the same weights: top-1 agreement >= 97 %, mean KL divergence <= 0.0024"
-F16_BOUND = "against an f32 cache at 4,096 tokens, float kernels: top-1 agreement >= 99.5 %, mean KL <= 1e-5"
-BF16_KV_BOUND = (
-    "against an f32 cache at 4,096 tokens, float kernels: top-1 agreement >= 99 %, mean KL <= 0.0001"
-)
-INT8_KV_BOUND = (
-    "against an f32 cache at 4,096 tokens, float kernels: top-1 agreement >= 97 %, mean KL <= 0.001"
-)
-FP8_KV_BOUND = "against an f32 cache at 4,096 tokens, float kernels: top-1 agreement >= 93 %, mean KL <= 0.01"
-INT4_KV_BOUND = (
-    "against an f32 cache at 4,096 tokens, float kernels: top-1 agreement >= 85 %, mean KL <= 0.06"
-)
+# Against an f32 cache in the second half of a text of 4,096 tokens (tests/test_kv_formats.py).
+F16_BOUND = "against an f32 cache, with float kernels: top-1 agreement >= 99.5 %, mean KL divergence <= 1e-5"
+BF16_KV_BOUND = "against an f32 cache, with float kernels: top-1 agreement >= 98.5 %, mean KL <= 1e-4"
+INT8_KV_BOUND = "against an f32 cache, with float kernels: top-1 agreement >= 97 %, mean KL <= 0.001"
+FP8_KV_BOUND = "against an f32 cache, with float kernels: top-1 agreement >= 93 %, mean KL <= 0.01"
+INT4_KV_BOUND = "against an f32 cache, with float kernels: top-1 agreement >= 85 %, mean KL <= 0.06"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,7 +42,7 @@ def reference(decoder, text):
     "kv_format, least_top1, most_kl",
     [
         ("f16", 0.995, 1e-5),
-        ("bf16", 0.99, 1e-4),
+        ("bf16", 0.985, 1e-4),
         ("int8", 0.97, 1e-3),
         ("fp8", 0.93, 0.01),
         ("int4", 0.85, 0.06),
@@ -63,4 +63,5 @@ def test_a_smaller_cache_stays_within_its_bound(
 def test_asking_for_the_end_of_a_text_gives_its_end(decoder, text) -> None:
     whole = np.concatenate(list(teacher_forced(decoder, text[:60], "f16", chunk=16)))
     end = np.concatenate(list(teacher_forced(decoder, text[:60], "f16", chunk=16, first=20)))
+    assert len(whole) == 60
     np.testing.assert_array_equal(end, whole[20:])
