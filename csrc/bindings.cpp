@@ -238,20 +238,13 @@ int64_t first_outside(const int32_t* values, int64_t n, int64_t low, int64_t hig
   return i;
 }
 
-// Keys [B, H, D, block_size] and values [B, H, block_size, D] of float or half precision, or both
-// [B, H, block_size * (D + 4)] bytes; the wrappers check that they fit each other.
-using Cache = nb::ndarray<nb::c_contig, nb::device::cpu>;
-CacheType cache_type(const Cache& cache) {
-  if (cache.dtype() == nb::dtype<float>()) return CacheType::f32;
-  if (cache.dtype() == nb::dtype<int8_t>()) return CacheType::int8;
-  if (cache.dtype().code == static_cast<uint8_t>(nb::dlpack::dtype_code::Float) && cache.dtype().bits == 16)
-    return CacheType::f16;
-  throw nb::type_error("a K/V cache must be float32, float16 or int8");
-}
-int64_t cache_block_size(const Cache& v_cache, int64_t head_dim) {
-  if (v_cache.ndim() == 4) return v_cache.shape(2);
-  return v_cache.shape(2) / (head_dim + static_cast<int64_t>(sizeof(float)));
-}
+// A K/V cache as bytes [B, H, ...], because arrays of bfloat16 or of fp8 cannot be passed otherwise; its format and
+// block size come with it. The wrappers check that they fit each other.
+using Cache = nb::ndarray<uint8_t, nb::c_contig, nb::device::cpu>;
+struct CacheLayout {
+  int type;
+  int64_t block_size;
+};
 
 void bind_norms(nb::module_& m) {
   m.def(
@@ -392,14 +385,13 @@ using Ids = Dense<const int32_t, 1>;
 using Tokens = Strided<const float, 3>;
 
 KvStoreArgs store_args(const Tokens& k, const Tokens& v, const Cache& k_cache, const Cache& v_cache,
-                       const Ids& slots) {
-  const int64_t dim = k.shape(2);
-  return {k.data(), v.data(), row_stride(k), row_stride(v), k_cache.data(), v_cache.data(), cache_type(k_cache),
-          slots.data(), static_cast<int64_t>(k.shape(0)), static_cast<int64_t>(k.shape(1)), dim,
-          cache_block_size(v_cache, dim)};
+                       CacheLayout layout, const Ids& slots) {
+  return {k.data(), v.data(), row_stride(k), row_stride(v), k_cache.data(), v_cache.data(),
+          static_cast<CacheType>(layout.type), slots.data(), static_cast<int64_t>(k.shape(0)),
+          static_cast<int64_t>(k.shape(1)), static_cast<int64_t>(k.shape(2)), layout.block_size};
 }
 
-AttentionArgs attention_args(const Tokens& q, const Cache& k_cache, const Cache& v_cache,
+AttentionArgs attention_args(const Tokens& q, const Cache& k_cache, const Cache& v_cache, CacheLayout layout,
                              const Dense<const int32_t, 2>& block_tables, const Ids& query_start,
                              const Ids& context_lens, float scale, int64_t window, float soft_cap,
                              const Dense<float, 3>& out) {
@@ -408,7 +400,7 @@ AttentionArgs attention_args(const Tokens& q, const Cache& k_cache, const Cache&
   a.q_stride = row_stride(q);
   a.k_cache = k_cache.data();
   a.v_cache = v_cache.data();
-  a.cache = cache_type(k_cache);
+  a.cache = static_cast<CacheType>(layout.type);
   a.block_tables = block_tables.data();
   a.query_start = query_start.data();
   a.context_lens = context_lens.data();
@@ -418,7 +410,7 @@ AttentionArgs attention_args(const Tokens& q, const Cache& k_cache, const Cache&
   a.num_heads = q.shape(1);
   a.num_kv_heads = k_cache.shape(1);
   a.head_dim = q.shape(2);
-  a.block_size = cache_block_size(v_cache, a.head_dim);
+  a.block_size = layout.block_size;
   a.scale = scale;
   a.soft_cap = soft_cap;
   a.window = window;
@@ -429,41 +421,45 @@ void bind_attention(nb::module_& m) {
   // Returns the index of a slot outside the cache, or -1.
   m.def(
       "kv_store",
-      [](Tokens k, Tokens v, Cache k_cache, Cache v_cache, Ids slots) {
-        const KvStoreArgs a = store_args(k, v, k_cache, v_cache, slots);
+      [](Tokens k, Tokens v, Cache k_cache, Cache v_cache, int format, int64_t block_size, Ids slots) {
+        const KvStoreArgs a = store_args(k, v, k_cache, v_cache, {format, block_size}, slots);
         return perform([a, num_slots = v_cache.shape(0) * a.block_size] {
           const int64_t bad = first_outside(a.slots, a.num_tokens, INT32_MIN, num_slots);
           if (bad < 0) kernels().kv_store(a);
           return bad;
         });
       },
-      fixed("k"), fixed("v"), fixed("k_cache"), fixed("v_cache"), fixed("slots"), Release());
+      fixed("k"), fixed("v"), fixed("k_cache"), fixed("v_cache"), nb::arg("format"), nb::arg("block_size"),
+      fixed("slots"), Release());
   // Returns the index of a sequence that does not fit its block table or the cache, or -1.
   m.def(
       "attention",
-      [](Tokens q, Cache k_cache, Cache v_cache, Dense<const int32_t, 2> block_tables, Ids query_start,
-         Ids context_lens, float scale, int64_t window, float soft_cap, Dense<float, 3> out) {
-        const AttentionArgs a = attention_args(q, k_cache, v_cache, block_tables, query_start, context_lens, scale,
-                                               window, soft_cap, out);
+      [](Tokens q, Cache k_cache, Cache v_cache, int format, int64_t block_size,
+         Dense<const int32_t, 2> block_tables, Ids query_start, Ids context_lens, float scale, int64_t window,
+         float soft_cap, Dense<float, 3> out) {
+        const AttentionArgs a = attention_args(q, k_cache, v_cache, {format, block_size}, block_tables, query_start,
+                                               context_lens, scale, window, soft_cap, out);
         return perform([a, num_queries = q.shape(0), num_blocks = k_cache.shape(0)] {
           const int64_t bad = first_bad_sequence(a, num_queries, num_blocks);
           if (bad < 0) kernels().attention(a);
           return bad;
         });
       },
-      fixed("q"), fixed("k_cache"), fixed("v_cache"), fixed("block_tables"), fixed("query_start"),
-      fixed("context_lens"), nb::arg("scale"), nb::arg("window"), nb::arg("soft_cap"), fixed("out"), Release());
+      fixed("q"), fixed("k_cache"), fixed("v_cache"), nb::arg("format"), nb::arg("block_size"),
+      fixed("block_tables"), fixed("query_start"), fixed("context_lens"), nb::arg("scale"), nb::arg("window"), nb::arg("soft_cap"), fixed("out"), Release());
   // Returns 3 * index + 0, 1 or 2 of a position, a slot or a sequence that is out of bounds, or -1.
   m.def(
       "rope_attention",
       [](Tokens q, Tokens k, Tokens v, Dense<const float, 2> cos, Dense<const float, 2> sin, Ids positions,
-         bool interleaved, Ids slots, Cache k_cache, Cache v_cache, Dense<const int32_t, 2> block_tables,
-         Ids query_start, Ids context_lens, float scale, int64_t window, float soft_cap, Dense<float, 3> out) {
+         bool interleaved, Ids slots, Cache k_cache, Cache v_cache, int format, int64_t block_size,
+         Dense<const int32_t, 2> block_tables, Ids query_start, Ids context_lens, float scale, int64_t window,
+         float soft_cap, Dense<float, 3> out) {
         const RopeArgs rope = {cos.data(), sin.data(), positions.data(), static_cast<int64_t>(cos.shape(1)),
                                interleaved};
-        const KvStoreArgs store = store_args(k, v, k_cache, v_cache, slots);
-        const AttentionArgs a = attention_args(q, k_cache, v_cache, block_tables, query_start, context_lens, scale,
-                                               window, soft_cap, out);
+        const CacheLayout layout = {format, block_size};
+        const KvStoreArgs store = store_args(k, v, k_cache, v_cache, layout, slots);
+        const AttentionArgs a = attention_args(q, k_cache, v_cache, layout, block_tables, query_start, context_lens,
+                                               scale, window, soft_cap, out);
         return perform([rope, store, a, num_positions = cos.shape(0), num_blocks = k_cache.shape(0)] {
           int64_t bad = first_outside(rope.positions, store.num_tokens, 0, num_positions);
           if (bad >= 0) return 3 * bad;
@@ -476,8 +472,8 @@ void bind_attention(nb::module_& m) {
         });
       },
       fixed("q"), fixed("k"), fixed("v"), fixed("cos"), fixed("sin"), fixed("positions"), nb::arg("interleaved"),
-      fixed("slots"), fixed("k_cache"), fixed("v_cache"), fixed("block_tables"), fixed("query_start"),
-      fixed("context_lens"), nb::arg("scale"), nb::arg("window"), nb::arg("soft_cap"), fixed("out"), Release());
+      fixed("slots"), fixed("k_cache"), fixed("v_cache"), nb::arg("format"), nb::arg("block_size"),
+      fixed("block_tables"), fixed("query_start"), fixed("context_lens"), nb::arg("scale"), nb::arg("window"), nb::arg("soft_cap"), fixed("out"), Release());
 }
 
 void bind_sampling(nb::module_& m) {

@@ -75,9 +75,10 @@ struct IntTarget {
 };
 
 // A K/V cache is [num_blocks, num_kv_heads] of blocks of block_size tokens: keys as [head_dim, block_size], so
-// that a vector holds one dimension of adjacent keys, values as [block_size, head_dim]. With int8 the float
-// scales of the block's tokens follow its codes. Slot s is token s % block_size of block s / block_size.
-enum class CacheType : int { f32, f16, int8 };
+// that a vector holds one dimension of adjacent keys, values as [block_size, head_dim]. Where a format has scales,
+// those of the block's tokens follow its codes (csrc/cpu/kv_format.h). Slot s is token s % block_size of block
+// s / block_size. The order of the types is that of FORMATS in redline/ops/kv_store/layout.py.
+enum class CacheType : int { f32, f16, bf16, int8, fp8, int4 };
 
 // Rotary embedding: token t turns by row positions[t] of cos and sin, which have rows of `half`.
 struct RopeArgs {

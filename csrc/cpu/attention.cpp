@@ -117,9 +117,7 @@ void run(AttentionArgs a, const NewTokens* fresh) {
 }
 
 void run_format(const AttentionArgs& a, const NewTokens* fresh) {
-  if (a.cache == CacheType::f16) return run<FloatProducts<uint16_t>>(a, fresh);
-  if (a.cache == CacheType::int8) return run<FloatProducts<int8_t>>(a, fresh);
-  run<FloatProducts<float>>(a, fresh);
+  with_element(a.cache, [&](auto element) { run<FloatProducts<decltype(element)>>(a, fresh); });
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 // tile in order, one fused multiply-add each, whatever is beside it.
 #pragma once
 #include "attention_tile.h"
+#include "hadamard.h"
 
 namespace redline {
 namespace REDLINE_ISA {
@@ -21,20 +22,21 @@ constexpr int kWideColumns = 2, kWideRows = 3, kColumns = 1, kRows = 6;
 template <typename T>
 struct KeyColumns {
   const T *const *strips, *const *next;
-  int64_t stride;
-  f32x16 at(int64_t i, int64_t v) const { return load16(strips[v] + i * stride); }
+  int64_t stride, first;  // dimension of row 0
+  f32x16 at(int64_t i, int64_t v) const { return load_keys(strips[v], stride, first + i); }
   void ahead(int64_t i, int64_t v, int64_t end) const {
     constexpr uint64_t kLine = 64 / sizeof(T);
-    if (static_cast<uint64_t>(i * stride) % kLine < static_cast<uint64_t>(stride))
-      for (; v < end; ++v) fetch(next[v], i * stride);
+    const int64_t offset = Format<T>::row(first + i) * stride;
+    if (static_cast<uint64_t>(offset) % kLine < static_cast<uint64_t>(stride))
+      for (; v < end; ++v) fetch(next[v], offset);
   }
 };
 template <typename T>
 struct ValueRows {
   const T *const *rows, *const *next;
-  f32x16 at(int64_t i, int64_t v) const { return load16(rows[i] + v * kWide); }
+  f32x16 at(int64_t i, int64_t v) const { return load_value(rows[i], v); }
   void ahead(int64_t i, int64_t v, int64_t end) const {
-    for (; v < end; v += 64 / (kWide * sizeof(T))) fetch(next[i], v * kWide);
+    for (; v < end; v += 64 / (kWide * sizeof(T))) fetch(next[i], Format<T>::row(v * kWide));
   }
 };
 // Panels of kColumns vectors, each read from one end to the other; `rows` is how long they are.
@@ -102,13 +104,16 @@ template <typename T>
 class FloatProducts {
  public:
   using Element = T;
+  using F = Format<T>;
   using Scratch = FloatScratch;
   static constexpr int64_t kRowBlock = 48;  // rows that go through a tile together
   static constexpr int64_t kStep = kWide;   // keys that are skipped or computed together
   static constexpr int64_t kItemRows = 192;  // rows that share the copy of a tile
 
+  static constexpr int64_t kPlane = kRowBlock * kTile;  // floats from the scores of one group to those of the next
+
   FloatProducts(int64_t rows, int64_t tokens, int64_t dim, FloatScratch& scratch)
-      : dim_(dim), padded_(round_up(dim, kWide)), in_place_(tokens == 1 && dim % kWide == 0),
+      : dim_(dim), padded_(round_up(dim, kWide)), groups_(F::groups(dim)), in_place_(tokens == 1 && dim % kWide == 0),
         queries_(scratch.queries.need(rows * dim)) {
     if (in_place_) return;
     keys_ = scratch.keys.need(dim * kTile);
@@ -116,7 +121,9 @@ class FloatProducts {
   }
 
   void set_query(int64_t row, const float* q, float scale) {
-    for (int64_t d = 0; d < dim_; ++d) queries_[row * dim_ + d] = q[d] * scale;
+    float* to = queries_ + row * dim_;
+    for (int64_t d = 0; d < dim_; ++d) to[d] = q[d] * scale;
+    if (F::kRotated) hadamard(to, dim_);
   }
 
   // Whether the tile after the one that is loaded should be known.
@@ -128,12 +135,11 @@ class FloatProducts {
     if (in_place_) return;
     for (int64_t strip = keys.begin / kWide; strip * kWide < keys.end; ++strip)
       for (int64_t d = 0; d < dim_; ++d)
-        store16(Panels::address(keys_, dim_, d, strip), load16(tile.keys[strip] + d * tile.key_stride));
+        store16(Panels::address(keys_, dim_, d, strip), load_keys(tile.keys[strip], tile.key_stride, d));
     f32x16 zeros = splat16(0.0f);
     for (int64_t j = keys.begin; j < keys.end; ++j)
       for (int64_t d = 0; d < dim_; d += kWide) {
-        const T* from = tile.values[j] + d;
-        const f32x16 value = d + kWide <= dim_ ? load16(from) : load16_first(from, dim_ - d);
+        const f32x16 value = d + kWide <= dim_ ? load_value(tile.values[j], d / kWide) : last(tile.values[j], d);
         store16(Panels::address(values_, kTile, j, d / kWide), value);
         zeros = fma(value, splat16(0.0f), zeros);
       }
@@ -143,30 +149,36 @@ class FloatProducts {
   // Whether a weight of zero takes every value of the tile out.
   bool finite() const { return finite_; }
 
-  // scores[r, key] for some strips of keys.
+  // scores[group, r, key] for some strips of keys: the part of the dimensions that share a scale.
   void score(int64_t row, int64_t rows, Range keys, float* scores) const {
-    const float* q = queries_ + row * dim_;
+    const int64_t depth = dim_ / groups_;
     const Range strips = {keys.begin / kWide, keys.end / kWide};
-    if (in_place_)
-      multiply_columns<false>(rows, strips, q, dim_,
-                              KeyColumns<T>{tile_->keys, next_->keys, tile_->key_stride}, scores, kTile,
-                              dim_);
-    else
-      multiply_columns<false>(rows, strips, q, dim_, Panels{keys_, dim_}, scores, kTile, dim_);
+    for (int64_t g = 0; g < groups_; ++g, scores += kPlane) {
+      const float* q = queries_ + row * dim_ + g * depth;
+      if (in_place_)
+        multiply_columns<false>(rows, strips, q, dim_,
+                                KeyColumns<T>{tile_->keys, next_->keys, tile_->key_stride, g * depth}, scores, kTile,
+                                depth);
+      else
+        multiply_columns<false>(rows, strips, q, dim_, Panels{keys_ + g * depth * kColumns * kWide, dim_}, scores,
+                                kTile, depth);
+    }
   }
 
-  // values[r, :] += sum over keys of weights[r, key] * value[key, :]; keys need not be whole strips.
+  // values[r, :] += sum over keys of weights[group of :, r, key] * value[key, :]; keys need not be whole strips.
   void weigh(int64_t rows, Range keys, const float* weights, float* values) const {
-    const int64_t depth = keys.end - keys.begin;
-    const Range columns = {0, padded_ / kWide};
-    const float* a = weights + keys.begin;
-    if (in_place_)
-      multiply_columns<true>(rows, columns, a, kTile,
-                             ValueRows<T>{tile_->values + keys.begin, next_->values + keys.begin}, values, padded_,
-                             depth);
-    else
-      multiply_columns<true>(rows, columns, a, kTile, Panels{values_ + keys.begin * kColumns * kWide, kTile}, values,
-                             padded_, depth);
+    const int64_t depth = keys.end - keys.begin, width = padded_ / kWide / groups_;
+    for (int64_t g = 0; g < groups_; ++g, weights += kPlane) {
+      const Range columns = {g * width, (g + 1) * width};
+      const float* a = weights + keys.begin;
+      if (in_place_)
+        multiply_columns<true>(rows, columns, a, kTile,
+                               ValueRows<T>{tile_->values + keys.begin, next_->values + keys.begin}, values, padded_,
+                               depth);
+      else
+        multiply_columns<true>(rows, columns, a, kTile, Panels{values_ + keys.begin * kColumns * kWide, kTile},
+                               values, padded_, depth);
+    }
   }
 
   // The same without touching any other key.
@@ -175,7 +187,13 @@ class FloatProducts {
   }
 
  private:
-  const int64_t dim_, padded_;
+  // The dimensions from d on, fewer than a vector.
+  f32x16 last(const T* row, int64_t d) const {
+    if constexpr (F::kRotated) return splat16(0.0f);  // has none
+    else return load16_first(row + d, dim_ - d);
+  }
+
+  const int64_t dim_, padded_, groups_;
   const bool in_place_;
   bool finite_ = true;
   const Tile<T> *tile_ = nullptr, *next_ = nullptr;

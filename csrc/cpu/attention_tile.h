@@ -69,10 +69,9 @@ class Buffer {
 template <typename T>
 struct Tile {
   int64_t first;  // position of its first key
-  const T* keys[kStrips];  // dimension d of sixteen keys at keys[strip] + d * key_stride
+  const T* keys[kStrips];  // element e of sixteen keys at keys[strip] + e * key_stride
   int64_t key_stride;
-  const T* values[kTile];  // head_dim elements each
-  float key_scales[kTile], value_scales[kTile];  // int8 only
+  const T* values[kTile];  // a row each
 };
 
 // Ask for the line at p, to be in the second-level cache when it is read.
@@ -82,20 +81,48 @@ inline void fetch(const T* p, int64_t offset) {
   __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(p) + offset * sizeof(T)), 0, 2);
 }
 
+// Dimension d of sixteen keys, and sixteen dimensions of a value.
 template <typename T>
-constexpr bool kHasScales = sizeof(T) == 1;
+f32x16 load_keys(const T* keys, int64_t stride, int64_t d) {
+  return load16(keys + d * stride);
+}
+inline f32x16 load_keys(const int4x2* keys, int64_t stride, int64_t d) {
+  return load16(keys + (d / kCodeGroup * kWide + d % kWide) * stride, d / kWide % 2 * 4);
+}
+template <typename T>
+f32x16 load_value(const T* row, int64_t v) {
+  return load16(row + v * kWide);
+}
+inline f32x16 load_value(const int4x2* row, int64_t v) { return load16(row + v / 2 * kWide, v % 2 * 4); }
 
-// One KV head of one sequence in the cache. A block holds block_size tokens: keys as [head_dim, block_size],
-// so that a vector is sixteen keys, values as [block_size, head_dim]; with int8, the float scale of each token
-// behind them.
+// The scales of a tile as floats, group by group; what was not asked for can be anything.
+struct Scales {
+  float *keys, *values;
+};
+
+// Floats may lie anywhere, behind codes of one byte.
+inline void load_scales(float, const void* from, int64_t count, float unit, float* to) {
+  std::memcpy(to, from, count * sizeof(float));
+  if (unit != 1.0f)
+    for (int64_t i = 0; i < count; ++i) to[i] *= unit;
+}
+inline void load_scales(f16, const void* halves, int64_t count, float, float* to) {
+  const f16* from = static_cast<const f16*>(halves);
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) store(to + i, load_half(&from[i].bits));
+  for (; i < count; ++i) to[i] = from_half(from[i].bits);
+}
+
+// One KV head of one sequence in the cache, whose blocks csrc/cpu/kv_format.h describes.
 template <typename T>
 class CachedHead {
  public:
-  CachedHead(const AttentionArgs& a, const Item& item, Buffer& gathered)
+  CachedHead(const AttentionArgs& a, const Item& item, Buffer& gathered, Scales scales)
       : keys_(static_cast<const T*>(a.k_cache)), values_(static_cast<const T*>(a.v_cache)),
         blocks_(a.block_tables + item.sequence * a.max_blocks), heads_(a.num_kv_heads), head_(item.kv_head),
-        block_size_(a.block_size), dim_(a.head_dim), in_strips_(block_size_ % kWide == 0) {
-    if (!in_strips_) gathered_ = reinterpret_cast<T*>(gathered.need(kTile * dim_ * sizeof(T) / sizeof(float)));
+        block_size_(a.block_size), dim_(a.head_dim), row_(Format<T>::row(dim_)), in_strips_(block_size_ % kWide == 0),
+        scales_(scales) {
+    if (!in_strips_) gathered_ = reinterpret_cast<T*>(gathered.need(kTile * row_ * sizeof(T) / sizeof(float)));
     current_->first = next_->first = -1;
   }
 
@@ -110,52 +137,82 @@ class CachedHead {
   const Tile<T>& find_next(int64_t first, Range keys) {
     if (!in_strips_ || keys.begin >= keys.end) return *current_;
     locate(first, keys, *next_);
+    if (F::kScaled)
+      each_block(first, keys, [&](int64_t block, int64_t offset, int64_t, int64_t count) {
+        each_group(block, offset, [&](int64_t, const T* k, const T* v) {
+          for (int64_t i = 0; i < count * kScale; i += 64) fetch(k, i), fetch(v, i);
+        });
+      });
     return *next_;
   }
 
+  // Of the tile at position `first`. Only now, because a tile that is found ahead has yet to arrive from memory.
+  void load_scales_of(int64_t first, Range keys) {
+    each_block(first, keys, [&](int64_t block, int64_t offset, int64_t j, int64_t count) {
+      each_group(block, offset, [&](int64_t g, const T* k, const T* v) {
+        load_scales(Scale(), k, count, F::kUnit, scales_.keys + g * kTile + j);
+        load_scales(Scale(), v, count, F::kUnit, scales_.values + g * kTile + j);
+      });
+    });
+  }
+
  private:
-  void locate(int64_t first, Range keys, Tile<T>& tile) {
-    tile.first = first;
-    tile.key_stride = in_strips_ ? block_size_ : kWide;
+  using F = Format<T>;
+  using Scale = typename F::Scale;
+  static constexpr int64_t kScale = sizeof(Scale);
+
+  // Calls f(where the block is, first token in it, first key in the tile, how many) for each block with such keys.
+  template <typename Function>
+  void each_block(int64_t first, Range keys, const Function& f) const {
     int64_t block = (first + keys.begin) / block_size_, offset = (first + keys.begin) % block_size_;
     for (int64_t j = keys.begin; j < keys.end;) {
       const int64_t count = min(keys.end - j, block_size_ - offset);
-      locate_in_block(at(blocks_[block++]), offset, j, count, tile);
+      f((blocks_[block++] * heads_ + head_) * block_elements<T>(block_size_, dim_), offset, j, count);
       j += count;
       offset = 0;
     }
   }
 
-  int64_t at(int64_t block) const {
-    return (block * heads_ + head_) * block_size_ * (dim_ + (kHasScales<T> ? sizeof(float) : 0));
+  // Calls f(group, scales of the keys from a token on, those of the values). An element is a byte.
+  template <typename Function>
+  void each_group(int64_t block, int64_t offset, const Function& f) const {
+    for (int64_t g = 0; g < F::groups(dim_); ++g) {
+      const int64_t at = block + block_size_ * row_ + (g * block_size_ + offset) * kScale;
+      f(g, keys_ + at, values_ + at);
+    }
+  }
+
+  void locate(int64_t first, Range keys, Tile<T>& tile) {
+    tile.first = first;
+    tile.key_stride = in_strips_ ? block_size_ : kWide;
+    each_block(first, keys, [&](int64_t block, int64_t offset, int64_t j, int64_t count) {
+      locate_in_block(block, offset, j, count, tile);
+    });
   }
 
   void locate_in_block(int64_t block, int64_t offset, int64_t j, int64_t count, Tile<T>& tile) {
-    for (int64_t i = 0; i < count; ++i) tile.values[j + i] = values_ + block + (offset + i) * dim_;
+    for (int64_t i = 0; i < count; ++i) tile.values[j + i] = values_ + block + (offset + i) * row_;
     if (in_strips_)
       for (int64_t strip = j / kWide; strip * kWide < j + count; ++strip)
         tile.keys[strip] = keys_ + block + offset + strip * kWide - j;
     else
       gather(block + offset, j, count, tile);
-    if (!kHasScales<T>) return;
-    const int64_t scales = block + block_size_ * dim_ + offset * static_cast<int64_t>(sizeof(float));
-    std::memcpy(tile.key_scales + j, keys_ + scales, count * sizeof(float));
-    std::memcpy(tile.value_scales + j, values_ + scales, count * sizeof(float));
   }
 
   // Sixteen keys are not side by side: copy them one by one.
   void gather(int64_t from, int64_t j, int64_t count, Tile<T>& tile) {
     for (int64_t i = j; i < j + count; ++i, ++from) {
-      T* to = gathered_ + i / kWide * kWide * dim_ + i % kWide;
-      tile.keys[i / kWide] = gathered_ + i / kWide * kWide * dim_;
-      for (int64_t d = 0; d < dim_; ++d) to[d * kWide] = keys_[from + d * block_size_];
+      T* to = gathered_ + i / kWide * kWide * row_ + i % kWide;
+      tile.keys[i / kWide] = gathered_ + i / kWide * kWide * row_;
+      for (int64_t e = 0; e < row_; ++e) to[e * kWide] = keys_[from + e * block_size_];
     }
   }
 
   const T *keys_, *values_;
   const int32_t* blocks_;
-  const int64_t heads_, head_, block_size_, dim_;
+  const int64_t heads_, head_, block_size_, dim_, row_;
   const bool in_strips_;
+  const Scales scales_;
   T* gathered_ = nullptr;
   Tile<T> tiles_[2];
   Tile<T> *current_ = tiles_, *next_ = tiles_ + 1;

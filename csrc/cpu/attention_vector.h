@@ -1,6 +1,9 @@
 // Sixteen floats at a time for attention: one register of AVX-512 or two of AVX2, with the same bits.
+//
+// load16() of a format with scales returns codes: integers, or numbers of fp8 over Format<fp8>::kUnit, which is what
+// their bits are as half precision. (An fp8 NaN reads as a number; kv_store never writes one.)
 #pragma once
-#include "half.h"
+#include "kv_format.h"
 #include "vmath.h"
 
 namespace redline {
@@ -8,17 +11,36 @@ namespace REDLINE_ISA {
 
 constexpr int64_t kWide = 16;
 
+#if REDLINE_ISA_avx2
+// Sixteen fp8 as halves that are 2^8 times smaller: the exponent of a half has one bit more, and its bias 8 more.
+inline __m256i halves_of(const fp8* p) {
+  const __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return _mm256_and_si256(_mm256_slli_epi16(wide, 7), _mm256_set1_epi16(static_cast<int16_t>(0xbfff)));
+}
+#endif
+
 #if REDLINE_ISA_avx512
 struct f32x16 {
   __m512 v;
 };
 inline f32x16 splat16(float s) { return {_mm512_set1_ps(s)}; }
 inline f32x16 load16(const float* p) { return {_mm512_loadu_ps(p)}; }
-inline f32x16 load16(const uint16_t* p) {
+inline f32x16 load16(const f16* p) {
   return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+}
+inline f32x16 load16(const bf16* p) {
+  const __m512i bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(bits, 16))};
 }
 inline f32x16 load16(const int8_t* p) {
   return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
+}
+inline f32x16 load16(const fp8* p) { return {_mm512_cvtph_ps(halves_of(p))}; }
+// The four bits from `shift` on of each byte.
+inline f32x16 load16(const int4x2* p, int shift) {
+  const __m512 codes = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
+  const __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return {_mm512_permutexvar_ps(_mm512_srlv_epi32(bytes, _mm512_set1_epi32(shift)), codes)};  // reads four bits
 }
 inline void store16(float* p, f32x16 a) { _mm512_storeu_ps(p, a.v); }
 inline f32x16 operator+(f32x16 a, f32x16 b) { return {_mm512_add_ps(a.v, b.v)}; }
@@ -35,20 +57,48 @@ struct f32x16 {
 };
 inline f32x16 splat16(float s) { return {splat(s), splat(s)}; }
 inline f32x16 load16(const float* p) { return {load(p), load(p + 8)}; }
-inline f32x16 load16(const uint16_t* p) { return {load_half(p), load_half(p + 8)}; }
+inline f32x16 load16(const f16* p) { return {load_half(&p->bits), load_half(&p[8].bits)}; }
 #if REDLINE_ISA_avx2
-inline f32x8 load_codes(const int8_t* p) {
-  const __m128i codes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
-  return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes))};
+inline f32x16 widen16(__m128i codes) {
+  return {{_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes))},
+          {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(codes, 8)))}};
+}
+inline f32x8 load8(const bf16* p) {
+  const __m256i bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(bits, 16))};
+}
+inline f32x16 load16(const bf16* p) { return {load8(p), load8(p + 8)}; }
+inline f32x16 load16(const int8_t* p) { return widen16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline f32x16 load16(const fp8* p) {
+  const __m256i halves = halves_of(p);
+  return {{_mm256_cvtph_ps(_mm256_castsi256_si128(halves))}, {_mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1))}};
+}
+inline f32x16 load16(const int4x2* p, int shift) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  const __m128i codes = _mm_and_si128(_mm_srl_epi16(bytes, _mm_cvtsi32_si128(shift)), _mm_set1_epi8(15));
+  return widen16(_mm_sub_epi8(codes, _mm_set1_epi8(8)));
 }
 #else
-inline f32x8 load_codes(const int8_t* p) {
-  f32x8 r;
-  for (int i = 0; i < kLanes; ++i) r.v[i] = p[i];
+template <typename Read>
+f32x16 each16(const Read& read) {
+  f32x16 r;
+  for (int i = 0; i < kLanes; ++i) r.low.v[i] = read(i);
+  for (int i = 0; i < kLanes; ++i) r.high.v[i] = read(i + kLanes);
   return r;
 }
+inline f32x16 load16(const bf16* p) {
+  return each16([p](int i) { return widen(p[i]); });
+}
+inline f32x16 load16(const int8_t* p) {
+  return each16([p](int i) { return static_cast<float>(p[i]); });
+}
+inline f32x16 load16(const fp8* p) {
+  return each16([p](int i) { return from_half((p[i].bits & 0x80) << 8 | (p[i].bits & 0x7f) << 7); });
+}
+inline f32x16 load16(const int4x2* p, int shift) {
+  return each16([p, shift](int i) { return static_cast<float>((p[i].bits >> shift & 15) - 8); });
+}
 #endif
-inline f32x16 load16(const int8_t* p) { return {load_codes(p), load_codes(p + 8)}; }
 inline void store16(float* p, f32x16 a) {
   store(p, a.low);
   store(p + 8, a.high);

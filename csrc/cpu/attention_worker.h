@@ -23,7 +23,7 @@ struct State {
 template <typename Products>
 struct WorkerScratch {
   typename Products::Scratch products;
-  Buffer gathered, scores, part, joined, rotated;
+  Buffer gathered, scales, scores, part, joined, rotated;
 };
 
 // Products: what multiplies, FloatProducts or AmxProducts.
@@ -31,12 +31,13 @@ template <typename Products>
 class Worker {
  public:
   using T = typename Products::Element;
+  using F = Format<T>;
   using Scratch = WorkerScratch<Products>;
 
   // With `fresh`, the item is one token, whose query has yet to be turned and whose key and value to be stored.
   Worker(const AttentionArgs& args, const Item& item, Scratch& scratch, const NewTokens* fresh = nullptr)
       : a_(args), item_(item), s_(scratch), fresh_(fresh), dim_(args.head_dim), padded_(round_up(dim_, kWide)),
-        group_(args.num_heads / args.num_kv_heads), rows_(item.num_tokens * group_) {}
+        group_(args.num_heads / args.num_kv_heads), rows_(item.num_tokens * group_), scale_groups_(F::groups(dim_)) {}
 
   // The floats of a state of `rows` rows, some of which only fill a block.
   static int64_t state_floats(int64_t rows, int64_t padded) {
@@ -45,8 +46,10 @@ class Worker {
 
   void run(float* partials) {
     Products products(rows_, item_.num_tokens, dim_, s_.products);
-    CachedHead<T> cache(a_, item_, s_.gathered);
-    scores_ = s_.scores.need(Products::kRowBlock * kTile);
+    scales_.keys = s_.scales.need(2 * scale_groups_ * kTile);
+    scales_.values = scales_.keys + scale_groups_ * kTile;
+    CachedHead<T> cache(a_, item_, s_.gathered, scales_);
+    scores_ = s_.scores.need(scale_groups_ * Products::kPlane);
     load_queries(products);
     if (fresh_ && item_.sees_last()) announce();
     for (int64_t split = item_.first_split; split < item_.end_split; ++split) {
@@ -65,9 +68,9 @@ class Worker {
 
  private:
   // The new token is stored when its tile comes up: while a write waits for its line, the processor takes reads from
-  // other pages with the same offset for reads of what is being written. What is copied out of a tile when it is
-  // looked up has to be there before.
-  bool stores_late() const { return !kHasScales<T> && a_.block_size % kWide == 0; }
+  // other pages with the same offset for reads of what is being written. Keys that are copied out of a tile when it
+  // is looked up have to be there before.
+  bool stores_late() const { return a_.block_size % kWide == 0; }
   void announce() {
     if (stores_late()) KvWriter<T>(fresh_->store).fetch(item_.token, item_.kv_head, item_.kv_head + 1);
     else store_token();
@@ -111,6 +114,7 @@ class Worker {
       const Range next_keys = products.fetches_ahead() ? seen(0, item_.num_tokens, next) : Range{0, 0};
       next_tile_ = &cache.find_next(next, next_keys);
       if (fresh_ && stores_late() && item_.position < next) store_token();
+      if (F::kScaled) cache.load_scales_of(first, tile_keys_);
       products.load(*tile_, *next_tile_, tile_keys_);
       const int64_t begin = tokens.begin * group_ / Products::kRowBlock * Products::kRowBlock;
       for (int64_t row = begin; row < tokens.end * group_; row += Products::kRowBlock)
@@ -157,7 +161,8 @@ class Worker {
     const Range visible = item_.visible(r / group_, a_.window, first, first + kTile);
     const Range sees = {visible.begin - first, visible.end - first};
     if (sees.begin >= sees.end) {
-      std::memset(scores + steps.begin, 0, (steps.end - steps.begin) * sizeof(float));
+      for (int64_t g = 0; g < scale_groups_; ++g)
+        std::memset(scores + g * Products::kPlane + steps.begin, 0, (steps.end - steps.begin) * sizeof(float));
       return false;
     }
     finish_scores(scores, steps);
@@ -168,10 +173,12 @@ class Worker {
     else if (count == 3) weigh_strips<3>(r, steps.begin, scores, part);
     else if (count == 2) weigh_strips<2>(r, steps.begin, scores, part);
     else weigh_strips<1>(r, steps.begin, scores, part);
-    if (kHasScales<T>) {  // the scale of a key that the row may not see can be anything
-      for (int64_t j = steps.begin; j < sees.begin; ++j) scores[j] = 0.0f;
-      for (int64_t j = sees.end; j < steps.end; ++j) scores[j] = 0.0f;
-    }
+    if (F::kScaled)  // the scale of a key that the row may not see can be anything
+      for (int64_t g = 0; g < scale_groups_; ++g) {
+        float* weights = scores + g * Products::kPlane;
+        for (int64_t j = steps.begin; j < sees.begin; ++j) weights[j] = 0.0f;
+        for (int64_t j = sees.end; j < steps.end; ++j) weights[j] = 0.0f;
+      }
     return sees.begin == keys.begin && sees.end == keys.end;
   }
 
@@ -196,15 +203,22 @@ class Worker {
     for (int i = 0; i < Strips; ++i) {
       const int64_t j = begin + i * kWide;
       totals = totals + weights[i];
-      store16(scores + j, kHasScales<T> ? weights[i] * load16(tile_->value_scales + j) : weights[i]);
+      if (!F::kScaled) store16(scores + j, weights[i]);
+      else
+        for (int64_t g = 0; g < scale_groups_; ++g)
+          store16(scores + g * Products::kPlane + j, weights[i] * load16(scales_.values + g * kTile + j));
     }
     store16(part.totals + r * kWide, totals);
   }
 
   void finish_scores(float* scores, Range steps) const {
-    if (kHasScales<T>)
-      for (int64_t j = steps.begin; j < steps.end; j += kWide)
-        store16(scores + j, load16(scores + j) * load16(tile_->key_scales + j));
+    if (F::kScaled)
+      for (int64_t j = steps.begin; j < steps.end; j += kWide) {
+        f32x16 score = load16(scores + j) * load16(scales_.keys + j);
+        for (int64_t g = 1; g < scale_groups_; ++g)
+          score = fma(load16(scores + g * Products::kPlane + j), load16(scales_.keys + g * kTile + j), score);
+        store16(scores + j, score);
+      }
     if (a_.soft_cap > 0.0f)
       for (int64_t j = steps.begin; j < steps.end; j += kLanes)
         store(scores + j, splat(a_.soft_cap * kLog2e) * tanh(load(scores + j) / splat(a_.soft_cap)));
@@ -235,6 +249,7 @@ class Worker {
   void write() {
     const State joined = state(s_.joined);
     for (int64_t r = 0; r < rows_; ++r) {
+      if (F::kRotated) hadamard(joined.values + r * padded_, dim_);
       float* out = a_.out + ((item_.token + r / group_) * a_.num_heads + item_.kv_head * group_ + r % group_) * dim_;
       const f32x16 factor = splat16(1.0f / sum(load16(joined.totals + r * kWide)));
       for (int64_t d = 0; d < dim_; d += kWide) {
@@ -249,9 +264,10 @@ class Worker {
   const Item& item_;
   Scratch& s_;
   const NewTokens* fresh_;
-  const int64_t dim_, padded_, group_, rows_;
+  const int64_t dim_, padded_, group_, rows_, scale_groups_;
   const Tile<T> *tile_ = nullptr, *next_tile_ = nullptr;
   Range tile_keys_ = {0, 0};
+  Scales scales_ = {nullptr, nullptr};
   float* scores_ = nullptr;
 };
 

@@ -1,11 +1,10 @@
 // Keys and values on their way into the paged cache, in each of its formats.
 #pragma once
-#include <cstring>
 #include <vector>
 
-#include "half.h"
+#include "hadamard.h"
 #include "kernels.h"
-#include "vmath.h"
+#include "kv_encode.h"
 
 namespace redline {
 namespace REDLINE_ISA {
@@ -13,54 +12,13 @@ namespace {
 
 constexpr int64_t kRun = 16;  // tokens whose keys are turned together
 
-// Beyond the largest half there is only infinity, which a weight of zero cannot take out. NaN stays NaN.
-inline f32x8 saturate(f32x8 x) { return min(splat(65504.0f), max(splat(-65504.0f), x)); }
-
-// Each returns the scale by which codes are multiplied.
-inline float encode(const float* x, float* to, int64_t dim) {
-  std::memcpy(to, x, dim * sizeof(float));
-  return 1.0f;
-}
-
-inline float encode(const float* x, uint16_t* to, int64_t dim) {
-  int64_t i = 0;
-  for (; i + kLanes <= dim; i += kLanes) store_half(to + i, saturate(load(x + i)));
-  if (i == dim) return 1.0f;
-  uint16_t rest[kLanes];
-  store_half(rest, saturate(load_first(x + i, dim - i)));
-  std::memcpy(to + i, rest, (dim - i) * sizeof(uint16_t));
-  return 1.0f;
-}
-
-// Symmetric: the largest magnitude becomes 127. A NaN makes the scale NaN, and so the whole row.
-inline float encode(const float* x, int8_t* to, int64_t dim) {
-  f32x8 highest = splat(0.0f), zeros = splat(0.0f);
-  for (int64_t i = 0; i < dim; i += kLanes) {
-    const f32x8 value = saturate(load_upto(x + i, dim - i < kLanes ? dim - i : kLanes));
-    highest = max(highest, abs(value));
-    zeros = fma(value, splat(0.0f), zeros);
-  }
-  const float scale = max_lane(highest) / 127.0f + sum(zeros);
-  if (!(scale > 0.0f)) {
-    std::memset(to, 0, dim);
-    return scale;
-  }
-  const f32x8 magic = splat(12582912.0f), most = splat(127.0f), least = splat(-127.0f);
-  for (int64_t i = 0; i < dim; i += kLanes) {
-    const int64_t count = dim - i < kLanes ? dim - i : kLanes;
-    const f32x8 value = saturate(load_upto(x + i, count)) / splat(scale);
-    float codes[kLanes];
-    store(codes, min(most, max(least, (value + magic) - magic)));  // to nearest even
-    for (int64_t j = 0; j < count; ++j) to[i + j] = static_cast<int8_t>(codes[j]);
-  }
-  return scale;
-}
-
 // Writes keys and values where the slots of their tokens say.
 template <typename T>
 class KvWriter {
  public:
-  explicit KvWriter(const KvStoreArgs& a) : a_(a), rows_(memory(kRun * a.head_dim)) {}
+  explicit KvWriter(const KvStoreArgs& a)
+      : a_(a), row_(F::row(a.head_dim)), rows_(memory<T>(kRun * row_)),
+        rotated_(F::kRotated ? memory<float>(a.head_dim) : nullptr) {}
 
   // Tokens [begin, end) of all heads.
   void write(int64_t begin, int64_t end) {
@@ -85,9 +43,12 @@ class KvWriter {
     const int64_t offset = a_.slots[t] % a_.block_size, key_step = a_.block_size < kLine ? kLine : a_.block_size;
     for (int64_t h = first_head; h < end_head; ++h) {
       const T* keys = static_cast<const T*>(a_.k_cache) + block(t, h) + offset;
-      const T* values = static_cast<const T*>(a_.v_cache) + block(t, h) + offset * a_.head_dim;
-      for (int64_t i = 0; i < a_.block_size * a_.head_dim; i += key_step) __builtin_prefetch(keys + i, 1);
-      for (int64_t i = 0; i < a_.head_dim; i += kLine) __builtin_prefetch(values + i, 1);
+      const T* values = static_cast<const T*>(a_.v_cache) + block(t, h) + offset * row_;
+      for (int64_t i = 0; i < a_.block_size * row_; i += key_step) __builtin_prefetch(keys + i, 1);
+      for (int64_t i = 0; i < row_; i += kLine) __builtin_prefetch(values + i, 1);
+      if (!F::kScaled) continue;
+      __builtin_prefetch(scale_slot(a_.k_cache, t, h, offset).first, 1);
+      __builtin_prefetch(scale_slot(a_.v_cache, t, h, offset).first, 1);
     }
   }
 
@@ -99,13 +60,14 @@ class KvWriter {
   }
 
  private:
-  static T* memory(size_t size) {
-    thread_local std::vector<T> kept;
+  using F = Format<T>;
+
+  template <typename E>
+  static E* memory(size_t size) {
+    thread_local std::vector<E> kept;
     if (kept.size() < size) kept.resize(size);
     return kept.data();
   }
-
-  static constexpr int64_t kScaleBytes = sizeof(T) == 1 ? sizeof(float) : 0;
 
   // How many tokens from t on go side by side into one block.
   int64_t run(int64_t t, int64_t end) const {
@@ -117,30 +79,45 @@ class KvWriter {
   }
 
   int64_t block(int64_t t, int64_t h) const {
-    return (a_.slots[t] / a_.block_size * a_.num_heads + h) * a_.block_size * (a_.head_dim + kScaleBytes);
+    return (a_.slots[t] / a_.block_size * a_.num_heads + h) * block_elements<T>(a_.block_size, a_.head_dim);
   }
-  void put_scale(T* block, int64_t offset, float scale) const {
-    if (kScaleBytes) std::memcpy(block + a_.block_size * a_.head_dim + offset * kScaleBytes, &scale, sizeof scale);
+  ScaleSlot scale_slot(void* cache, int64_t t, int64_t h, int64_t offset) const {
+    if (!F::kScaled) return {nullptr, 0};
+    T* scales = static_cast<T*>(cache) + block(t, h) + a_.block_size * row_;
+    return {reinterpret_cast<uint8_t*>(scales) + offset * static_cast<int64_t>(sizeof(typename F::Scale)),
+            a_.block_size};
+  }
+
+  void put_row(const float* x, T* to, ScaleSlot scales) {
+    if (F::kRotated) {
+      for (int64_t i = 0; i < a_.head_dim; i += kLanes) store(rotated_ + i, saturate(load(x + i)));
+      hadamard(rotated_, a_.head_dim);
+      x = rotated_;
+    }
+    encode(x, to, a_.head_dim, scales);
   }
 
   void put_keys(int64_t t, int64_t count, int64_t h, const float* keys) {
-    const int64_t offset = a_.slots[t] % a_.block_size, dim = a_.head_dim;
+    const int64_t offset = a_.slots[t] % a_.block_size;
     T* to = static_cast<T*>(a_.k_cache) + block(t, h);
     for (int64_t i = 0; i < count; ++i)
-      put_scale(to, offset + i, encode(keys + i * a_.k_stride, rows_ + i * dim, dim));
-    for (int64_t d = 0; d < dim; ++d)
-      for (int64_t i = 0; i < count; ++i) to[d * a_.block_size + offset + i] = rows_[i * dim + d];
+      put_row(keys + i * a_.k_stride, rows_ + i * row_, scale_slot(a_.k_cache, t, h, offset + i));
+    for (int64_t e = 0; e < row_; ++e)
+      for (int64_t i = 0; i < count; ++i) to[e * a_.block_size + offset + i] = rows_[i * row_ + e];
   }
 
   void put_values(int64_t t, int64_t count, int64_t h) {
-    const int64_t offset = a_.slots[t] % a_.block_size, dim = a_.head_dim;
+    const int64_t offset = a_.slots[t] % a_.block_size;
     T* to = static_cast<T*>(a_.v_cache) + block(t, h);
     for (int64_t i = 0; i < count; ++i)
-      put_scale(to, offset + i, encode(a_.v + (t + i) * a_.v_stride + h * dim, to + (offset + i) * dim, dim));
+      put_row(a_.v + (t + i) * a_.v_stride + h * a_.head_dim, to + (offset + i) * row_,
+              scale_slot(a_.v_cache, t, h, offset + i));
   }
 
   const KvStoreArgs& a_;
+  const int64_t row_;
   T* rows_;
+  float* rotated_;
 };
 
 }  // namespace

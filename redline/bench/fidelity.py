@@ -29,8 +29,10 @@ class Fidelity:
     top1_agreement: float
 
 
-def teacher_forced(decoder: Decoder, token_ids: list[int], kv_format: str, chunk: int = 512) -> Iterator[F32]:
-    """Logits [chunk, vocabulary] of every position of a text, a chunk at a time."""
+def teacher_forced(
+    decoder: Decoder, token_ids: list[int], kv_format: str, chunk: int = 512, first: int = 0
+) -> Iterator[F32]:
+    """Logits [chunk, vocabulary] of the positions of a text from `first` on, a chunk at a time."""
     spec = decoder.spec
     num_blocks = -(-len(token_ids) // BLOCK_SIZE)
     blocks = [num_blocks] * len(spec.windows)
@@ -40,7 +42,8 @@ def teacher_forced(decoder: Decoder, token_ids: list[int], kv_format: str, chunk
     for start in range(0, len(token_ids), chunk):
         part = np.array(token_ids[start : start + chunk], np.int32)
         positions_T = np.arange(start, start + len(part), dtype=np.int32)
-        yield decoder.forward(
+        rows_R = np.flatnonzero(positions_T >= first).astype(np.int32)
+        logits_RV = decoder.forward(
             Batch(
                 token_ids_T=part,
                 positions_T=positions_T,
@@ -48,10 +51,12 @@ def teacher_forced(decoder: Decoder, token_ids: list[int], kv_format: str, chunk
                 block_tables_GSB=(tables_SB,) * len(blocks),
                 query_start_S1=np.array([0, len(part)], np.int32),
                 context_lens_S=np.array([start + len(part)], np.int32),
-                logit_rows_R=np.arange(len(part), dtype=np.int32),
+                logit_rows_R=rows_R if len(rows_R) else np.zeros(1, np.int32),
             ),
             kv,
         )
+        if len(rows_R):
+            yield logits_RV
 
 
 def compare(pairs: Iterable[tuple[Array, Array]]) -> Fidelity:

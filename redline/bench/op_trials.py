@@ -16,7 +16,7 @@ import numpy as np
 
 from redline.cache.paged import PagedKV
 from redline.models.spec import ModelSpec
-from redline.ops.kv_store.layout import DTYPES
+from redline.ops.kv_store.layout import formats_for
 from redline.quant.base import Weight
 from redline.quant.gguf import weight_from_gguf
 
@@ -99,7 +99,7 @@ def attention_decode(
     spec: ModelSpec, ops: Any, rows: Sequence[int], formats: Sequence[str]
 ) -> Iterator[Trial]:
     """One query of each of `rows` sequences."""
-    for kv_format, context, count in itertools.product(DTYPES, CONTEXTS, rows):
+    for kv_format, context, count in itertools.product(formats_for(spec.head_dim), CONTEXTS, rows):
         if count * context <= 32 * CONTEXTS[-1]:
             yield _attention(spec, ops, "attention decode", kv_format, [1] * count, context)
 
@@ -108,7 +108,7 @@ def attention_prefill(
     spec: ModelSpec, ops: Any, rows: Sequence[int], formats: Sequence[str]
 ) -> Iterator[Trial]:
     """`rows` queries at the end of one sequence."""
-    for kv_format, context, count in itertools.product(DTYPES, CONTEXTS, rows):
+    for kv_format, context, count in itertools.product(formats_for(spec.head_dim), CONTEXTS, rows):
         if 32 < count <= context:
             yield _attention(spec, ops, "attention prefill", kv_format, [count], context)
 
@@ -119,8 +119,11 @@ def _attention(spec: ModelSpec, ops: Any, op: str, kv_format: str, queries: list
     layer_bytes = PagedKV([0], [num_blocks], BLOCK_SIZE, spec.num_kv_heads, spec.head_dim, kv_format).nbytes
     copies = num_copies(layer_bytes, spec)
     kv = PagedKV([0] * copies, [num_blocks], BLOCK_SIZE, spec.num_kv_heads, spec.head_dim, kv_format)
-    for cache in (*kv.k, *kv.v):
-        cache[:] = random_floats(1, cache.size // num_blocks).reshape(cache.shape[1:])
+    tokens = num_blocks * BLOCK_SIZE
+    k_THD = random_floats(tokens, spec.num_kv_heads * spec.head_dim)
+    k_THD = k_THD.reshape(tokens, spec.num_kv_heads, spec.head_dim)
+    for k_cache, v_cache in zip(kv.k, kv.v, strict=True):
+        ops.kv_store(k_THD, k_THD, k_cache, v_cache, np.arange(tokens, dtype=np.int32))
     q_THD = random_floats(rows, spec.num_heads * spec.head_dim).reshape(rows, spec.num_heads, spec.head_dim)
     tables_SB = (
         np.random.default_rng(0).permutation(num_blocks).astype(np.int32).reshape(len(queries), blocks)
@@ -167,7 +170,7 @@ def rotary(spec: ModelSpec, ops: Any, rows: Sequence[int], formats: Sequence[str
 
 
 def kv_store(spec: ModelSpec, ops: Any, rows: Sequence[int], formats: Sequence[str]) -> Iterator[Trial]:
-    for kv_format, count in itertools.product(DTYPES, rows):
+    for kv_format, count in itertools.product(formats_for(spec.head_dim), rows):
         blocks = -(-count // BLOCK_SIZE)
         kv = PagedKV([0], [blocks], BLOCK_SIZE, spec.num_kv_heads, spec.head_dim, kv_format)
         k_THD = random_floats(count, spec.num_kv_heads * spec.head_dim)

@@ -287,7 +287,7 @@ class DiskStore:
             for slot, record in stale:
                 self._file.write_record(slot, record)
         except OSError as error:
-            self._warn_once("write", f"{_reason(error)}; the order of use is not kept")
+            self._warn_once("order", f"{_reason(error)}; the order of use is not kept")
 
     def _warn_once(self, kind: str, message: str) -> None:
         if kind not in self._warned:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import ml_dtypes  # noqa: F401 - tells NumPy the names of bfloat16 and of fp8
 import numpy as np
 import numpy.typing as npt
 
@@ -17,10 +18,10 @@ class PagedKV:
     """`k[layer]` and `v[layer]` are the caches of a layer, as ops/kv_store/layout.py describes them.
 
     `groups[layer]` says to which layer group a layer belongs, `num_blocks[group]` how many blocks each of its
-    layers has. The first axis is blocks, and a block has nothing anywhere else: not even the scales of int8.
-    The system gives the memory lazily, block by block, as tokens are stored. Layer i of a model that shares
-    caches between layers has those of layer owners[i], the same arrays.
-    Raises ConfigError for an unknown dtype, CapacityError when the memory is refused.
+    layers has. The first axis is blocks, and a block has nothing anywhere else: not even its scales. The
+    system gives the memory lazily, block by block, as tokens are stored. Layer i of a model that shares
+    caches between layers has those of layer owners[i], the same arrays. Raises ConfigError for an unknown
+    dtype or one that the heads do not fit, CapacityError when the memory is refused.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "backend": ("auto", "cpu", "reference"),
     "batching": ("continuous", "static", "dynamic"),
     "order": ("fcfs", "priority", "shortest", "longest_prefix", "fair", "deadline"),
-    "kv_format": ("auto", "f32", "f16", "int8"),
+    "kv_format": ("auto", "f32", "f16", "bf16", "int8", "fp8", "int4"),
     "compute": ("auto", "int8", "float"),
 }
 SWITCHES = ("prefill_first", "prefix_cache", "fusion", "graph_replay")
@@ -45,7 +45,7 @@ class EngineConfig:
     chunked_prefill: int | None = 512  # token budget of one step; None: whole prompts
     prompt_share: float = 0.5  # of that budget: the most for one prompt while others want some
     prefill_first: bool = False  # prompts before decodes
-    kv_format: Literal["auto", "f32", "f16", "int8"] = "auto"
+    kv_format: Literal["auto", "f32", "f16", "bf16", "int8", "fp8", "int4"] = "auto"
     kv_memory: int | str = "auto"  # bytes, "512MiB", "2GiB" or "auto"
     offload_memory: int | str | None = (
         None  # host memory for blocks that leave the cache; None: they are lost

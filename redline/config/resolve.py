@@ -37,7 +37,7 @@ class RuntimeConfig:
 
     backend: Literal["cpu", "reference"]
     compute: Literal["int8", "float"]
-    kv_format: Literal["f32", "f16", "int8"]
+    kv_format: Literal["f32", "f16", "bf16", "int8", "fp8", "int4"]
     threads: int
     reasons: tuple[str, ...]
 
@@ -61,7 +61,7 @@ def resolve_runtime(config: EngineConfig, hardware: Hardware, env_threads: int |
     compute: Literal["int8", "float"] = "int8" if config.compute == "auto" else config.compute
     if config.compute == "auto":
         reasons.append("compute=int8: integer kernels where the weights are stored as integers")
-    kv_format: Literal["f32", "f16", "int8"]
+    kv_format: Literal["f32", "f16", "bf16", "int8", "fp8", "int4"]
     if config.kv_format != "auto":
         kv_format = config.kv_format
     else:

@@ -24,7 +24,6 @@ from redline.models.load import load_model
 from redline.models.pull import resolve_model
 from redline.models.spec import ModelSpec
 from redline.ops import memory, threads
-from redline.ops.kv_store.layout import DTYPES
 from redline.ops.registry import backend
 from redline.ops.unfused import unfused
 
@@ -52,7 +51,7 @@ def build_engine(config: EngineConfig, progress: Progress | None = None) -> Buil
     path = resolve_model(config.model)
     model = load_model(path, ops, runtime.compute, config.max_context, progress)
     spec = model.spec
-    cache = resolve_cache(config, runtime, _limits(spec), hardware())
+    cache = resolve_cache(config, runtime, _limits(spec, runtime.kv_format), hardware())
     model.set_max_context(cache.max_context)
     kv = PagedKV(
         groups=spec.group_of_layer,
@@ -96,14 +95,10 @@ def _kv_settings(
     }
 
 
-def _limits(spec: ModelSpec) -> ModelLimits:
-    kv_bytes_per_token = {
-        kv_format: tuple(
-            block_bytes(count, 1, spec.num_kv_heads, spec.head_dim, kv_format)
-            for count in spec.kv_layers_of_group
-        )
-        for kv_format in DTYPES
-    }
+def _limits(spec: ModelSpec, kv_format: str) -> ModelLimits:
+    """Where the format does not fit the heads, block_bytes() raises ConfigError."""
+    sizes = (1, spec.num_kv_heads, spec.head_dim, kv_format)
+    token_bytes = tuple(block_bytes(count, *sizes) for count in spec.kv_layers_of_group)
     return ModelLimits(
-        trained_context=spec.max_context, kv_bytes_per_token=kv_bytes_per_token, windows=spec.windows
+        trained_context=spec.max_context, kv_bytes_per_token={kv_format: token_bytes}, windows=spec.windows
     )

@@ -148,7 +148,8 @@ class Engine:
     def reschedule(self, scheduler: Scheduler) -> None:
         """From now on plan with another scheduler, over as many blocks. Nothing may be waiting or running."""
         assert not self.has_work, f"{self.scheduler.num_running = } {self.scheduler.num_waiting = }"
-        assert scheduler.pool.num_blocks <= self._kv.num_blocks, f"{scheduler.pool.num_blocks = }"
+        both = zip(scheduler.pools, self.scheduler.pools, strict=True)
+        assert all(new.num_blocks <= old.num_blocks for new, old in both), f"{scheduler.pools = }"
         self.scheduler = scheduler
 
     def flush(self) -> None:

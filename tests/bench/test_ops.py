@@ -37,7 +37,8 @@ def test_every_op_runs_at_every_number_of_rows() -> None:
         assert trial.bytes > 0 and trial.working_set > 0
         seen.setdefault(trial.op, set()).add(trial.rows)
     assert seen["matmul Q4_1"] == seen["rmsnorm"] == seen["rope"] == seen["silu_mul"] == {1, 40}
-    assert seen["attention prefill f16"] == {40} and 1 in seen["attention decode f16"]
+    for kv_format in ("f32", "f16", "bf16", "int8", "fp8", "int4"):
+        assert seen[f"attention prefill {kv_format}"] == {40} and 1 in seen[f"attention decode {kv_format}"]
     assert {"rmsnorm", "kv_store f16", "embedding F16", "argmax", "sample", "top_logprobs"} <= set(seen)
     assert len(TRIALS) <= len(seen)
 

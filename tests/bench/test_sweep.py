@@ -15,6 +15,7 @@ from redline.bench.sweep.measure import Measured, as_json, measure, medians
 from redline.bench.sweep.sweep import SweepPlan, least_requests, runs_of, sweep
 from redline.bench.sweep.target import Target, best, closest
 from redline.engine.outputs import Delta, RequestMetrics
+from redline.engine.request import RequestOptions
 from redline.errors import ConfigError, EngineDead
 
 
@@ -48,9 +49,9 @@ class FakeEngine:
     def abort(self, request_id: str) -> None:
         self.aborted.append(request_id)
 
-    def add(self, request_id: str, prompt: list[int], params: Any, *, arrival_s: float | None) -> None:
+    def add(self, request_id: str, prompt: list[int], params: Any, options: RequestOptions) -> None:
         assert params.ignore_eos and params.greedy
-        self.running[request_id] = (arrival_s or self.time_s, params.max_tokens, [])
+        self.running[request_id] = (options.arrival_s or self.time_s, params.max_tokens, [])
         self.most = max(self.most, len(self.running))
 
     def step(self) -> list[Delta]:

@@ -13,7 +13,9 @@ THREE = dict(groups=[0, 0, 0], **SHAPE)
     [
         ("f32", (5, 2, 8, 4), (5, 2, 4, 8), 8 * 4),
         ("f16", (5, 2, 8, 4), (5, 2, 4, 8), 8 * 2),
+        ("bf16", (5, 2, 8, 4), (5, 2, 4, 8), 8 * 2),
         ("int8", (5, 2, 48), (5, 2, 48), 8 + 4),
+        ("fp8", (5, 2, 48), (5, 2, 48), 8 + 4),
     ],
 )
 def test_bytes_are_what_the_arrays_take(dtype, k_shape, v_shape, token_bytes):
@@ -25,11 +27,11 @@ def test_bytes_are_what_the_arrays_take(dtype, k_shape, v_shape, token_bytes):
     assert kv.nbytes == 5 * block_bytes(num_layers=3, dtype=dtype, **SHAPE)
 
 
-@pytest.mark.parametrize("dtype", ["f32", "int8"])
+@pytest.mark.parametrize("dtype", ["f32", "bf16", "int8", "fp8"])
 def test_copy_takes_blocks_of_every_layer_in_order(dtype, rng):
     kv = PagedKV(num_blocks=[5], dtype=dtype, **THREE)
     for cache in (*kv.k, *kv.v):
-        cache[:] = rng.integers(-100, 100, cache.shape)  # the scales of int8 too
+        cache[:] = rng.integers(-100, 100, cache.shape)  # the scales too
     before = [cache.copy() for cache in (*kv.k, *kv.v)]
     kv.copy([(0, 0, 3), (0, 3, 1)])
     for cache, old in zip((*kv.k, *kv.v), before, strict=True):
@@ -52,8 +54,21 @@ def test_layers_that_share_have_the_arrays_of_their_owner(dtype, rng):
 
 
 def test_an_unknown_format_is_refused():
-    with pytest.raises(ConfigError, match="'f8'; it must be one of f32, f16, int8"):
+    with pytest.raises(ConfigError, match="'f8'; it must be one of f32, f16, bf16, int8, fp8, int4"):
         PagedKV(num_blocks=[5], dtype="f8", **THREE)
+
+
+def test_int4_takes_36_bytes_for_a_head_of_64():
+    kv = PagedKV([0], [5], block_size=4, num_kv_heads=2, head_dim=64, dtype="int4")
+    assert kv.k[0].shape == kv.v[0].shape == (5, 2, 4 * 36)
+    assert kv.nbytes == 5 * block_bytes(1, 4, 2, 64, "int4") == 2 * 5 * 2 * 4 * 36
+
+
+def test_int4_refuses_a_head_that_its_groups_do_not_divide():
+    with pytest.raises(
+        ConfigError, match="multiple of 32 dimensions; this model's have 80; choose .* int8, fp8$"
+    ):
+        PagedKV([0], [5], block_size=4, num_kv_heads=2, head_dim=80, dtype="int4")
 
 
 def test_absurd_sizes_are_refused():

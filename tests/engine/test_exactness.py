@@ -117,11 +117,14 @@ def test_any_number_of_threads(prompts, alone, threads):
     assert run(prompts, threads=threads)[0] == alone
 
 
-def test_an_int8_cache_gives_the_same_alone_and_in_company(prompts, alone):
+@pytest.mark.parametrize(
+    "kv_format, kv_memory", [("bf16", "6MiB"), ("int8", "3MiB"), ("fp8", "3MiB"), ("int4", "2MiB")]
+)
+def test_a_smaller_cache_gives_the_same_alone_and_in_company(prompts, alone, kv_format, kv_memory):
     """Scales travel with their blocks: through shared prefixes, chunks and a cache that is nearly full."""
     few = prompts[:12]
-    wanted, _ = run(few, kv_format="int8", prefix_cache=False, chunked_prefill=None, max_batch=1)
-    got, stats = run(few, kv_format="int8", kv_memory="3MiB", chunked_prefill=16)
+    wanted, _ = run(few, kv_format=kv_format, prefix_cache=False, chunked_prefill=None, max_batch=1)
+    got, stats = run(few, kv_format=kv_format, kv_memory=kv_memory, chunked_prefill=16)
     assert got == wanted
     assert got != alone[:12]
     assert stats.prefix_hits > 0

@@ -304,7 +304,7 @@ def test_another_scheduler_gives_the_same_answers_and_must_wait_for_the_work_to_
     engine, prompts = llm._engine, [PROMPT, "Once upon a time", "Two and two is"]
     before = [output.text for output in llm.generate(prompts, greedy())]
     one_by_one = replace(llm.config, max_batch=1, chunked_prefill=3)
-    scheduler = build_scheduler(one_by_one, engine.scheduler.pool.num_blocks, llm.max_context)
+    scheduler = build_scheduler(one_by_one, [0], [engine.scheduler.pools[0].num_blocks], llm.max_context)
     stream = llm.stream(PROMPT, greedy())
     with pytest.raises(AssertionError, match="num_waiting = 1"):
         engine.reschedule(scheduler)

@@ -6,8 +6,8 @@ import pytest
 from redline import _kernels
 from redline.errors import KernelError
 from redline.ops.attention.reference import attention as reference
-from redline.ops.kv_store.layout import cache_shapes
 from tests.ops.backends import BACKENDS, KERNELS
+from tests.ops.kv_caches import SCALED, random_caches, spoil_scale
 from tests.ops.properties import strided
 
 
@@ -20,7 +20,7 @@ class Case:
     kv_heads: int = 3
     dim: int = 64
     block_size: int = 16
-    dtype: type = np.float16
+    kv_format: str = "f16"
     window: int = 0
     soft_cap: float = 0.0
 
@@ -51,22 +51,12 @@ class Data:
         return self.attend(ops, [(0, context) for context in self.case.contexts])
 
 
-def make_caches(case, num_blocks, rng):
-    kv_format = "int8" if case.dtype is np.int8 else "f16"
-    shapes = cache_shapes(kv_format, num_blocks, case.kv_heads, case.block_size, case.dim)
-    if case.dtype is not np.int8:
-        return [rng.standard_normal(shape).astype(case.dtype) for shape in shapes]
-    caches = [rng.integers(-127, 128, shape, np.int8) for shape in shapes]
-    for cache in caches:
-        scales = rng.uniform(0.005, 0.02, (*cache.shape[:2], case.block_size)).astype(np.float32)
-        cache[..., case.block_size * case.dim :] = scales.view(np.int8)
-    return caches
-
-
 def make(case, rng):
     per_sequence = -(-max(case.contexts) // case.block_size)
     num_blocks = per_sequence * len(case.contexts) + 2
-    k_cache, v_cache = make_caches(case, num_blocks, rng)
+    k_cache, v_cache = random_caches(
+        rng, case.kv_format, num_blocks, case.kv_heads, case.block_size, case.dim
+    )
     tables = rng.permutation(num_blocks)[: num_blocks - 2].reshape(len(case.contexts), per_sequence)
     q = [rng.standard_normal((n, case.heads, case.dim)).astype(np.float32) * 2 for n in case.contexts]
     return Data(case, tuple(q), k_cache, v_cache, tables.astype(np.int32))
@@ -74,27 +64,37 @@ def make(case, rng):
 
 CASES = {
     "gqa3": Case(),
-    "gqa4-f32": Case(heads=8, kv_heads=2, dim=32, dtype=np.float32),
-    "mqa9": Case(heads=9, kv_heads=1, dim=48, dtype=np.float32),
+    "gqa4-f32": Case(heads=8, kv_heads=2, dim=32, kv_format="f32"),
+    "mqa9": Case(heads=9, kv_heads=1, dim=48, kv_format="f32"),
     "mha": Case(heads=2, kv_heads=2, dim=128),
     "odd-dim": Case(contexts=(70, 5), heads=4, kv_heads=2, dim=37),
-    "dim-1": Case(contexts=(70,), heads=2, kv_heads=1, dim=1, dtype=np.float32),
+    "dim-1": Case(contexts=(70,), heads=2, kv_heads=1, dim=1, kv_format="f32"),
     "dim-256": Case(contexts=(90,), heads=2, kv_heads=1, dim=256),
     "many-heads": Case(contexts=(70,), heads=60, kv_heads=1, dim=16),
     "window": Case(contexts=(500,), window=100, dim=16),
     "window-1": Case(contexts=(130,), window=1, dim=16),
     "window-long": Case(contexts=(130,), window=1000, dim=16),
-    "soft-cap": Case(soft_cap=2.0, dim=16, dtype=np.float32),
+    "soft-cap": Case(soft_cap=2.0, dim=16, kv_format="f32"),
     "window-and-cap": Case(contexts=(300, 200), window=64, soft_cap=5.0, dim=24),
     "batch": Case(contexts=(1, 300, 64, 65, 257), dim=16),
     "gqa8": Case(contexts=(150,), heads=16, kv_heads=2, dim=128, block_size=64),
     "gqa4-80": Case(contexts=(150, 9), heads=8, kv_heads=2, dim=80),
     "mha-96": Case(contexts=(140,), heads=2, kv_heads=2, dim=96, block_size=64),
-    "mqa-256-f32": Case(contexts=(70,), heads=8, kv_heads=1, dim=256, dtype=np.float32),
-    "int8": Case(contexts=(333, 20), dtype=np.int8),
-    "int8-gqa8": Case(contexts=(150,), heads=8, kv_heads=1, dim=128, dtype=np.int8, block_size=64),
-    "int8-odd": Case(contexts=(150, 20), heads=4, kv_heads=2, dim=37, dtype=np.int8, block_size=7),
-    "int8-window-and-cap": Case(contexts=(300,), window=70, soft_cap=5.0, dim=80, dtype=np.int8),
+    "mqa-256-f32": Case(contexts=(70,), heads=8, kv_heads=1, dim=256, kv_format="f32"),
+    "int8": Case(contexts=(333, 20), kv_format="int8"),
+    "int8-gqa8": Case(contexts=(150,), heads=8, kv_heads=1, dim=128, kv_format="int8", block_size=64),
+    "int8-odd": Case(contexts=(150, 20), heads=4, kv_heads=2, dim=37, kv_format="int8", block_size=7),
+    "int8-window-and-cap": Case(contexts=(300,), window=70, soft_cap=5.0, dim=80, kv_format="int8"),
+    "bf16": Case(contexts=(333, 20), kv_format="bf16"),
+    "bf16-odd": Case(contexts=(70, 5), heads=4, kv_heads=2, dim=37, kv_format="bf16", block_size=7),
+    "fp8": Case(contexts=(333, 20), kv_format="fp8"),
+    "fp8-gqa8": Case(contexts=(150,), heads=8, kv_heads=1, dim=128, kv_format="fp8", block_size=64),
+    "fp8-odd": Case(contexts=(150, 20), heads=4, kv_heads=2, dim=37, kv_format="fp8", block_size=7),
+    "fp8-window-and-cap": Case(contexts=(300,), window=70, soft_cap=5.0, dim=80, kv_format="fp8"),
+    "int4": Case(contexts=(333, 20), kv_format="int4"),
+    "int4-gqa8": Case(contexts=(150,), heads=8, kv_heads=1, dim=128, kv_format="int4", block_size=64),
+    "int4-block-7": Case(contexts=(150, 20), heads=4, kv_heads=2, dim=32, kv_format="int4", block_size=7),
+    "int4-window-and-cap": Case(contexts=(300,), window=70, soft_cap=5.0, dim=96, kv_format="int4"),
     "block-1": Case(contexts=(100,), block_size=1, dim=8),
     "block-7": Case(contexts=(300, 20), block_size=7, dim=8),
     "block-256": Case(contexts=(600, 20), block_size=256, dim=8),
@@ -121,7 +121,7 @@ def float64(data):
 def test_equals_float64(ops, case, rng):
     data = make(case, rng)
     # Tiles of bfloat16 pairs keep 16 bits of a query and of a weight.
-    atol = 5e-5 if getattr(ops, "isa", "") == "amx" and case.dtype is not np.float32 else 3e-6
+    atol = 5e-5 if getattr(ops, "isa", "") == "amx" and case.kv_format != "f32" else 3e-6
     np.testing.assert_allclose(np.concatenate(data.prefill(ops)), float64(data), rtol=1e-5, atol=atol)
 
 
@@ -176,7 +176,7 @@ def test_sequence_of_a_batch_of_64_equals_the_sequence_alone(ops, rng):
 
 
 @pytest.mark.parametrize("ops", KERNELS)
-@pytest.mark.parametrize("name", ["gqa3", "window", "batch", "odd-dim"])
+@pytest.mark.parametrize("name", ["gqa3", "window", "batch", "odd-dim", "int4"])
 def test_threads_do_not_change_the_bits(ops, name, rng, restore_threads):
     data = make(CASES[name], rng)
     decode = [(n - 1, n) for n in data.case.contexts]
@@ -234,7 +234,22 @@ def test_what_a_row_may_not_see_does_not_reach_it(ops, window, rng):
 
 
 @pytest.mark.parametrize("ops", KERNELS)
-@pytest.mark.parametrize("name", ["gqa3", "gqa4-f32", "window", "odd-dim", "int8", "block-7", "gqa4-80"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gqa3",
+        "gqa4-f32",
+        "window",
+        "odd-dim",
+        "int8",
+        "bf16",
+        "fp8",
+        "int4",
+        "int4-block-7",
+        "block-7",
+        "gqa4-80",
+    ],
+)
 @pytest.mark.parametrize("kind", ["keys", "values"])
 def test_nan_in_the_cache_reaches_those_who_see_it_and_nobody_else(ops, name, kind, rng):
     """Tiles hold keys that some of their rows may not see; NaN times a weight of zero would be NaN."""
@@ -243,10 +258,8 @@ def test_nan_in_the_cache_reaches_those_who_see_it_and_nobody_else(ops, name, ki
     clean = data.prefill(ops)[0]
     position = 40
     block, offset = data.tables[0][position // case.block_size], position % case.block_size
-    if case.dtype is np.int8:
-        cache = (data.k_cache if kind == "keys" else data.v_cache)[block]
-        scales = case.block_size * case.dim + 4 * offset
-        cache[:, scales : scales + 4] = np.full((case.kv_heads, 1), np.nan, np.float32).view(np.int8)
+    if case.kv_format in SCALED:
+        spoil_scale(data.k_cache if kind == "keys" else data.v_cache, case.kv_format, block, offset, case.dim)
     elif kind == "keys":
         data.k_cache[block, :, :, offset] = np.nan
     else:
@@ -269,7 +282,7 @@ def test_an_infinite_value_of_a_float_cache_reaches_nobody_else(ops, rng):
 
 
 @pytest.mark.parametrize("ops", KERNELS)
-@pytest.mark.parametrize("name", ["gqa3", "int8"])
+@pytest.mark.parametrize("name", ["gqa3", "int8", "fp8", "int4"])
 def test_chunks_of_many_sequences_and_decodes_in_one_call_equal_the_prefill(ops, name, rng):
     data = make(replace(CASES[name], contexts=(333, 20, 130, 300)), rng)
     whole = data.prefill(ops)
@@ -293,7 +306,17 @@ def test_a_long_decode_shared_by_threads_equals_one_thread(ops, rng, restore_thr
 
 @pytest.mark.skipif(len(KERNELS_OF) < 3, reason="needs AVX-512")
 def test_avx512_has_the_bits_of_avx2(rng):
-    for name in ("gqa3", "gqa4-f32", "int8-window-and-cap", "odd-dim", "soft-cap", "dim-256"):
+    for name in (
+        "gqa3",
+        "gqa4-f32",
+        "int8-window-and-cap",
+        "odd-dim",
+        "soft-cap",
+        "dim-256",
+        "bf16",
+        "fp8",
+        "int4-gqa8",
+    ):
         data = make(CASES[name], rng)
         np.testing.assert_array_equal(
             np.concatenate(data.prefill(KERNELS_OF["avx512"])),
@@ -314,7 +337,7 @@ def test_nan_in_a_query_stays_in_its_row_and_head(ops, rng):
 
 @pytest.mark.parametrize("ops", KERNELS)
 def test_large_scores_neither_overflow_nor_vanish(ops, rng):
-    data = make(Case(contexts=(300,), dim=16, dtype=np.float32), rng)
+    data = make(Case(contexts=(300,), dim=16, kv_format="f32"), rng)
     data.q[0][:] *= 1000
     np.testing.assert_allclose(data.prefill(ops)[0], float64(data), rtol=1e-3, atol=1e-3)
 

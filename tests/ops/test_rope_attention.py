@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from redline.errors import KernelError
-from redline.ops.kv_store.layout import cache_shapes
 from redline.ops.registry import backend
 from redline.ops.rope_attention.composed import composed
 from tests.ops.backends import KERNELS
+from tests.ops.kv_caches import random_caches
 
-NUMBERS = {"f32": np.float32, "f16": np.float16, "int8": np.int8}
 POSITIONS = 700
 
 
@@ -35,8 +34,7 @@ class Call:
         rng, tokens = self.rng, sum(self.counts)
         width = -(-max(self.contexts) // self.block_size)
         num_blocks = width * len(self.contexts)
-        shapes = cache_shapes(self.kv_format, num_blocks, self.kv_heads, self.block_size, self.dim)
-        self.caches = [self._cache(shape) for shape in shapes]
+        self.caches = random_caches(rng, self.kv_format, num_blocks, self.kv_heads, self.block_size, self.dim)
         self.tables = rng.permutation(num_blocks).astype(np.int32).reshape(-1, width)
         qkv = rng.standard_normal((tokens, self.heads + 2 * self.kv_heads, self.dim)).astype(np.float32)
         self.q, self.k, self.v = np.split(qkv, [self.heads, self.heads + self.kv_heads], axis=1)
@@ -49,15 +47,6 @@ class Call:
         self.slots = (blocks * self.block_size + self.positions % self.block_size).astype(np.int32)
         self.starts = np.cumsum([0, *self.counts]).astype(np.int32)
         self.lens = np.array(self.contexts, np.int32)
-
-    def _cache(self, shape):
-        if self.kv_format != "int8":
-            return self.rng.standard_normal(shape).astype(NUMBERS[self.kv_format])
-        cache = self.rng.integers(-127, 128, shape, np.int8)
-        codes = self.block_size * self.dim
-        scales = self.rng.uniform(0.005, 0.02, (*shape[:2], self.block_size)).astype(np.float32)
-        cache[..., codes:] = scales.view(np.int8)
-        return cache
 
     def run(self, op):
         """The output and the caches that the op leaves; each call starts from the same ones."""
@@ -82,6 +71,13 @@ CASES = {
     "partial-interleaved": {"rotary_dim": 24, "interleaved": True},
     "prefill": {"counts": (150,), "contexts": (150,)},
     "chunk-and-decodes": {"counts": (1, 70, 1), "contexts": (300, 333, 40)},
+    "decodes-bf16": {"kv_format": "bf16"},
+    "decodes-fp8": {"kv_format": "fp8"},
+    "decodes-int4": {"kv_format": "int4"},
+    "one-long-decode-int4": {"counts": (1,), "contexts": (577,), "kv_format": "int4"},
+    "copied-tiles-int4": {"block_size": 12, "kv_format": "int4"},
+    "chunk-and-decodes-int4": {"counts": (1, 70, 1), "contexts": (300, 333, 40), "kv_format": "int4"},
+    "prefill-fp8": {"counts": (90, 3), "contexts": (90, 33), "kv_format": "fp8"},
     "prefill-int8": {"counts": (90, 3), "contexts": (90, 33), "kv_format": "int8"},
 }
 

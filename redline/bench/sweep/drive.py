@@ -10,6 +10,7 @@ from redline.bench.sweep.load import Request
 from redline.config.sampling import SamplingParams
 from redline.engine.engine import Engine
 from redline.engine.outputs import RequestMetrics
+from redline.engine.request import RequestOptions
 
 _names = (f"sweep-{number}" for number in itertools.count())  # an engine knows its latest requests by name
 
@@ -71,7 +72,7 @@ class _Drive:
             params = SamplingParams(max_tokens=request.output_tokens, temperature=0.0, ignore_eos=True)
             # One that came while a step ran has waited since then.
             arrival_s = None if request.at_s is None else self._start_s + request.at_s
-            self._engine.add(request_id, request.prompt, params, arrival_s=arrival_s)
+            self._engine.add(request_id, request.prompt, params, RequestOptions(arrival_s=arrival_s))
             self._place[request_id] = self._num_added
             self._num_added += 1
 

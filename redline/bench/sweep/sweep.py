@@ -116,11 +116,11 @@ def runs_of(llm: LLM, load: Load) -> Run:
             + (", or take --lengths fixed" if load.lengths == "heavy" else "")
         )
     engine = llm._engine
-    num_blocks = engine.scheduler.pool.num_blocks
+    num_blocks = [pool.num_blocks for pool in engine.scheduler.pools]
 
     def run(setting: Setting, repeat: int, on_request: Callable[[], None]) -> list[RequestMetrics]:
         config = replace(llm.config, max_batch=setting.max_batch, chunked_prefill=setting.chunked_prefill)
-        engine.reschedule(build_scheduler(config, num_blocks, llm.max_context))
+        engine.reschedule(build_scheduler(config, llm.spec.windows, num_blocks, llm.max_context))
         requests = load.drawn(llm.spec.vocab_size, repeat)
         concurrency = setting.max_batch if load.rate is None else None
         return drive(engine, requests, concurrency, on_request)

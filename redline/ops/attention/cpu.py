@@ -5,7 +5,7 @@ from __future__ import annotations
 from redline import _kernels
 from redline.errors import KernelError
 from redline.ops.arrays import F32, I32, Array
-from redline.ops.kv_store.layout import LAYOUT, block_size_of
+from redline.ops.kv_store.layout import LAYOUT, block_size_of, kernel_operands
 from redline.ops.recording import new_array
 
 
@@ -62,8 +62,7 @@ def attention(  # noqa: PLR0913 - the operands of the op
     o_THD = new_array(q_THD.shape)
     bad = _kernels.attention(
         q_THD,
-        k_cache,
-        v_cache,
+        *kernel_operands(k_cache, v_cache, q_THD.shape[2]),
         block_tables_SB,
         query_start_S1,
         context_lens_S,

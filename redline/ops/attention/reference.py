@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from redline.ops.array_api import namespace
-from redline.ops.kv_store.layout import SCALE_BYTES, is_int8, read_keys, read_values
+from redline.ops.kv_store.decode import read_keys, read_values
+from redline.ops.kv_store.layout import block_size_of
 
 
 def attention(  # noqa: PLR0913 - the operands of the op
@@ -21,12 +21,13 @@ def attention(  # noqa: PLR0913 - the operands of the op
     soft_cap: float,
 ) -> Any:
     xp = namespace(q_THD)
+    block_size = block_size_of(k_cache, v_cache, q_THD.shape[2])
     o_THD = xp.zeros_like(q_THD)
     for s in range(context_lens_S.shape[0]):
         begin, end = int(query_start_S1[s]), int(query_start_S1[s + 1])
         context = int(context_lens_S[s])
-        k_HCD = _gather(xp, read_keys, k_cache, block_tables_SB[s], context, q_THD)
-        v_HCD = _gather(xp, read_values, v_cache, block_tables_SB[s], context, q_THD)
+        k_HCD = _gather(xp, read_keys, k_cache, block_size, block_tables_SB[s], context, q_THD)
+        v_HCD = _gather(xp, read_values, v_cache, block_size, block_tables_SB[s], context, q_THD)
         for t in range(begin, end):
             last = context - end + t
             first = max(0, last + 1 - window) if window else 0
@@ -35,10 +36,11 @@ def attention(  # noqa: PLR0913 - the operands of the op
     return o_THD
 
 
-def _gather(xp: Any, read: Any, cache: Any, blocks_B: Any, context: int, like_THD: Any) -> Any:
+def _gather(
+    xp: Any, read: Any, cache: Any, block_size: int, blocks_B: Any, context: int, like_THD: Any
+) -> Any:
     """The first `context` keys or values of a sequence, [Hkv, context, D], in the dtype of `like_THD`."""
     dim = like_THD.shape[2]
-    block_size = math.prod(cache.shape[2:]) // (dim + (SCALE_BYTES if is_int8(cache) else 0))
     used_BHSD = read(xp, cache[blocks_B[: -(-context // block_size)]], dim, like_THD.dtype)
     return xp.reshape(xp.moveaxis(used_BHSD, 1, 0), (used_BHSD.shape[1], -1, dim))[:, :context]
 

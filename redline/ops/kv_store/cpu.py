@@ -5,7 +5,7 @@ from __future__ import annotations
 from redline import _kernels
 from redline.errors import KernelError
 from redline.ops.arrays import F32, I32, Array
-from redline.ops.kv_store.layout import LAYOUT, block_size_of
+from redline.ops.kv_store.layout import LAYOUT, block_size_of, kernel_operands
 
 
 def check_store(k_THD: F32, v_THD: F32, k_cache: Array, v_cache: Array, slots_T: I32) -> None:
@@ -32,6 +32,7 @@ def bad_slot(slots_T: I32, index: int, k_cache: Array, v_cache: Array, dim: int)
 
 def kv_store(k_THD: F32, v_THD: F32, k_cache: Array, v_cache: Array, slots_T: I32) -> None:
     check_store(k_THD, v_THD, k_cache, v_cache, slots_T)
-    bad = _kernels.kv_store(k_THD, v_THD, k_cache, v_cache, slots_T)
+    caches = kernel_operands(k_cache, v_cache, k_THD.shape[2])
+    bad = _kernels.kv_store(k_THD, v_THD, *caches, slots_T)
     if bad >= 0:
         raise bad_slot(slots_T, bad, k_cache, v_cache, k_THD.shape[2])

@@ -1,39 +1,89 @@
 """How one layer's K/V cache lies in memory, by format, for whoever makes, writes or reads one.
 
-f32, f16: keys [blocks, H, D, block_size], values [blocks, H, block_size, D]. Keys are turned inside a block,
-so that one dimension of adjacent keys is one vector of the kernel, which then sums no vector across.
-int8: both [blocks, H, block_size * (D + 4)] bytes: the codes in the order above, then block_size float32
-scales, one per token. A block is one piece of memory in every format: to copy it needs no second array.
+f32, f16, bf16: keys [blocks, H, D, block_size], values [blocks, H, block_size, D]. Keys are turned inside a
+block, so that one dimension of adjacent keys is one vector of the kernel, which then sums no vector across.
+int8, fp8: both [blocks, H, block_size * (D + 4)] bytes: the codes in the order above, then block_size
+float32 scales, one per token.
+int4: both [blocks, H, block_size * D * 9 / 16] bytes; D is a multiple of 32. Of each group of 32 dimensions,
+byte i has dimension i in its low and i + 16 in its high half, and takes the place of one dimension in the
+order above; then float16 scales [D / 32, block_size].
+A block is one piece of memory in every format: to copy it needs no second array.
 """
 
 from __future__ import annotations
 
+from functools import cache as memory
 from typing import Any
 
-DTYPES = {"f32": "float32", "f16": "float16", "int8": "int8"}  # K/V format -> dtype of its arrays
-SCALE_BYTES = 4
+from redline.errors import ConfigError
+
+# K/V format -> dtype of its arrays, no two the same. The order is that of CacheType in csrc/kernels.h.
+DTYPES = {
+    "f32": "float32",
+    "f16": "float16",
+    "bf16": "bfloat16",
+    "int8": "int8",
+    "fp8": "float8_e4m3fn",
+    "int4": "uint8",
+}
+FORMATS = {dtype: kv_format for kv_format, dtype in DTYPES.items()}
+NUMBERS = {kv_format: number for number, kv_format in enumerate(DTYPES)}
+SCALE_BYTES = 4  # of one row of int8 and fp8
+GROUP = 32  # dimensions of int4 that share a scale
 LAYOUT = (
-    "a pair of float32 or float16 [blocks, heads, D, block_size] and [blocks, heads, block_size, D], "
-    "or of int8 [blocks, heads, block_size * (D + 4)],"
+    "a pair of float32, float16 or bfloat16 [blocks, heads, D, block_size] and "
+    "[blocks, heads, block_size, D], of int8 or float8_e4m3fn [blocks, heads, block_size * (D + 4)], "
+    "or of uint8 (int4 codes) [blocks, heads, block_size * D * 9 / 16],"
 )
+
+
+def formats_for(head_dim: int) -> list[str]:
+    """The formats that can hold a head of this size."""
+    return [kv_format for kv_format in DTYPES if kv_format != "int4" or head_dim % GROUP == 0]
 
 
 def cache_shapes(
     kv_format: str, num_blocks: int, num_kv_heads: int, block_size: int, head_dim: int
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The shapes of the keys and of the values."""
-    if kv_format == "int8":
-        shape = (num_blocks, num_kv_heads, block_size * (head_dim + SCALE_BYTES))
+    """The shapes of the keys and of the values. Raises ConfigError for int4 and an unsuitable head."""
+    if kv_format == "int4" and head_dim % GROUP:
+        raise ConfigError(
+            f"kv_format is {kv_format!r}, which takes heads of a multiple of {GROUP} dimensions; "
+            f"this model's have {head_dim}; choose one of {', '.join(formats_for(head_dim))}"
+        )
+    per_token = row_bytes(kv_format, head_dim)
+    if per_token:
+        shape = (num_blocks, num_kv_heads, block_size * per_token)
         return shape, shape
     return (num_blocks, num_kv_heads, head_dim, block_size), (num_blocks, num_kv_heads, block_size, head_dim)
 
 
+def row_bytes(kv_format: str, head_dim: int) -> int:
+    """Bytes of one key with its scales, or 0 for a format without."""
+    if kv_format in ("int8", "fp8"):
+        return head_dim + SCALE_BYTES
+    return head_dim // 2 + 2 * (head_dim // GROUP) if kv_format == "int4" else 0
+
+
+def format_of(cache: Any) -> str:
+    """The format that an array is in, by its dtype; "" for none."""
+    return _format_of(cache.dtype)
+
+
+@memory
+def _format_of(dtype: Any) -> str:
+    return FORMATS.get(str(dtype).rpartition(".")[2], "")
+
+
 def block_size_of(k_cache: Any, v_cache: Any, head_dim: int) -> int:
     """Tokens of a block, or 0 when the two do not fit each other or the head."""
+    kv_format = format_of(k_cache)
     if k_cache.dtype != v_cache.dtype or len(k_cache.shape) != len(v_cache.shape):
         return 0
-    if is_int8(k_cache):
-        block_size, rest = divmod(k_cache.shape[-1], head_dim + SCALE_BYTES)
+    if kv_format not in formats_for(head_dim):
+        return 0
+    if per_token := row_bytes(kv_format, head_dim):
+        block_size, rest = divmod(k_cache.shape[-1], per_token)
         return block_size if k_cache.shape == v_cache.shape and len(k_cache.shape) == 3 and not rest else 0
     if len(k_cache.shape) != 4:
         return 0
@@ -41,29 +91,7 @@ def block_size_of(k_cache: Any, v_cache: Any, head_dim: int) -> int:
     return block_size if dim == head_dim and k_cache.shape == (blocks, heads, dim, block_size) else 0
 
 
-def is_int8(cache: Any) -> bool:
-    return str(cache.dtype).endswith("int8")
-
-
-def split_codes(xp: Any, cache: Any, head_dim: int) -> tuple[Any, Any]:
-    """The codes [..., block_size * D] and scales [..., block_size] of an int8 cache, as copies."""
-    end = cache.shape[-1] // (head_dim + SCALE_BYTES) * head_dim
-    return cache[..., :end], xp.asarray(cache[..., end:], copy=True).view(xp.float32)
-
-
-def read_keys(xp: Any, cache: Any, head_dim: int, dtype: Any) -> Any:
-    """Keys [blocks, H, block_size, D] as numbers of `dtype`."""
-    if not is_int8(cache):
-        return xp.asarray(xp.moveaxis(cache, 2, 3), dtype=dtype)
-    codes, scales_BHS = split_codes(xp, cache, head_dim)
-    codes_BHDS = xp.reshape(codes, (*scales_BHS.shape[:2], head_dim, scales_BHS.shape[2]))
-    return xp.moveaxis(xp.asarray(codes_BHDS, dtype=dtype) * scales_BHS[:, :, None, :], 2, 3)
-
-
-def read_values(xp: Any, cache: Any, head_dim: int, dtype: Any) -> Any:
-    """Values [blocks, H, block_size, D] as numbers of `dtype`."""
-    if not is_int8(cache):
-        return xp.asarray(cache, dtype=dtype)
-    codes, scales_BHS = split_codes(xp, cache, head_dim)
-    codes_BHSD = xp.reshape(codes, (*scales_BHS.shape, head_dim))
-    return xp.asarray(codes_BHSD, dtype=dtype) * scales_BHS[..., None]
+def kernel_operands(k_cache: Any, v_cache: Any, head_dim: int) -> tuple[Any, Any, int, int]:
+    """What the kernels take for the two caches, once they fit: bytes, number of the format, block size."""
+    number = NUMBERS[format_of(k_cache)]
+    return k_cache.view("uint8"), v_cache.view("uint8"), number, block_size_of(k_cache, v_cache, head_dim)

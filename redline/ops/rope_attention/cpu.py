@@ -6,6 +6,7 @@ from redline import _kernels
 from redline.ops.arrays import F32, I32, Array
 from redline.ops.attention.cpu import bad_sequence, check_attention
 from redline.ops.kv_store.cpu import bad_slot, check_store
+from redline.ops.kv_store.layout import kernel_operands
 from redline.ops.recording import new_array
 from redline.ops.rope.cpu import bad_position, check_rope
 
@@ -44,8 +45,7 @@ def rope_attention(  # noqa: PLR0913 - the operands of the op
         positions_T,
         interleaved,
         slots_T,
-        k_cache,
-        v_cache,
+        *kernel_operands(k_cache, v_cache, q_THD.shape[2]),
         block_tables_SB,
         query_start_S1,
         context_lens_S,
