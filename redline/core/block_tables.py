@@ -109,10 +109,6 @@ class BlockTables:
         for group in self._windowed:
             group.slide(seq)
 
-    def covers(self, seq: Sequence, end: int) -> bool:
-        """True when positions up to `end` (exclusive) can be written with nothing allocated: most decodes."""
-        return all(group.covers(seq, end) for group in self._groups)
-
     def reserve(self, seq: Sequence, end: int) -> bool:
         """Make sure that extend() finds the blocks it needs, by evicting if need be. False: too few."""
         return self._reserve([group.num_missing(seq, end) for group in self._groups])
@@ -120,6 +116,7 @@ class BlockTables:
     def extend(self, seq: Sequence, end: int) -> list[BlockCopy]:
         """Allocate up to position `end` (exclusive); returns the copies to make before the first write."""
         copies = [group.extend(seq, end) for group in self._groups]
+        seq.num_writable_tokens = len(seq.block_tables[0]) * self._block_size
         return [copy for copy in copies if copy is not None]
 
     def fork(self, parent: Sequence, child: Sequence, *, partial: bool) -> bool:
@@ -134,6 +131,7 @@ class BlockTables:
             shared -= rest
         if not shared or not all(group.can_share(parent, shared) for group in self._windowed):
             return False
+        parent.num_writable_tokens = 0  # its last block may be shared now
         child.block_tables = tuple(group.share(parent, shared) for group in self._groups)
         child.num_computed_tokens = shared
         child.num_indexed_blocks = shared // self._block_size
@@ -160,7 +158,7 @@ class BlockTables:
             for group in self._groups:
                 group.release(seq)
         seq.block_tables = ()
-        seq.num_indexed_blocks = 0
+        seq.num_indexed_blocks = seq.num_writable_tokens = 0
         seq.num_computed_tokens = 0
         self.num_releases += 1
 

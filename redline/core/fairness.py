@@ -44,9 +44,10 @@ class FairOrder(FirstComeOrder):
         self._served[seq.tenant] += PROMPT_WEIGHT * num_tokens
         return True
 
-    def sampled(self, seq: Sequence) -> None:
-        self._served[seq.tenant] += OUTPUT_WEIGHT
-        self._moved = True
+    def sampled(self, seqs: list[Sequence]) -> None:
+        for seq in seqs:
+            self._served[seq.tenant] += OUTPUT_WEIGHT
+        self._moved = bool(seqs) or self._moved
 
     def ended(self, seq: Sequence) -> None:
         self._present[seq.tenant] -= 1

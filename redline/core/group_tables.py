@@ -51,16 +51,6 @@ class GroupTables:
             num_missing = min(num_missing, max(0, self._most_held - len(held)))
         return num_missing + num_spare + sum(self.pool.refcount(block) == 1 for block in held)
 
-    def covers(self, seq: Sequence, end: int) -> bool:
-        """True when positions up to `end` (exclusive) can be written with nothing allocated."""
-        table = seq.block_tables[self._group]
-        index = seq.num_computed_tokens // self._block_size
-        return (
-            end <= len(table) * self._block_size
-            and index < len(table)
-            and self.pool.refcount(table[index]) == 1
-        )
-
     def num_missing(self, seq: Sequence, end: int) -> int:
         """Blocks to allocate before positions up to `end` (exclusive) can be written."""
         num_missing = self.num_blocks(end) - len(seq.block_tables[self._group])
@@ -137,8 +127,10 @@ class GroupTables:
         held = [block for block in table if block != GONE]
         assert len(set(held)) == len(held), f"{seq} holds a block twice"
         assert self.can_share(seq, seq.num_computed_tokens), f"{seq} lacks a block that it reads: {table}"
-        for block in table[seq.num_computed_tokens // self._block_size :]:
-            assert not self.pool.is_kept(block), f"{seq} is to write to indexed {block = }"
+        for index in range(seq.num_computed_tokens // self._block_size, len(table)):
+            assert not self.pool.is_kept(table[index]), f"{seq} is to write to indexed block {table[index]}"
+            own = self.pool.refcount(table[index]) == 1
+            assert own or index * self._block_size >= seq.num_writable_tokens, f"{seq} shares {table[index]}"
 
     def _give_back(self, table: list[int], indices: range) -> None:
         for index in indices:

@@ -43,8 +43,8 @@ class Order(Protocol):
     def admitted(self, seq: Sequence, num_tokens: int) -> bool:
         """A sequence starts, for the first time, with so many tokens to compute. True: keys have changed."""
 
-    def sampled(self, seq: Sequence) -> None:
-        """A sequence got a token."""
+    def sampled(self, seqs: list[Sequence]) -> None:
+        """Each of these got a token."""
 
     def ended(self, seq: Sequence) -> None:
         """A sequence has finished or was aborted."""
@@ -67,7 +67,7 @@ class FirstComeOrder:
     def admitted(self, seq: Sequence, num_tokens: int) -> bool:
         return False
 
-    def sampled(self, seq: Sequence) -> None:
+    def sampled(self, seqs: list[Sequence]) -> None:
         pass
 
     def ended(self, seq: Sequence) -> None:

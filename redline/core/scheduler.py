@@ -37,6 +37,7 @@ from redline.core.trace import EVERYONE, NullTrace, Trace
 from redline.errors import CapacityError, ConfigError
 
 Clock = Callable[[], float]
+_RUNNING, _FINISHED = Status.RUNNING, Status.FINISHED  # looked up once per sequence and step
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -208,10 +209,10 @@ class Scheduler:
         for seq in self._running:
             (decodes if seq.num_uncomputed_tokens == 1 else prefills).append(seq)
         if not self.config.prefill_first:
-            self._continue(builder, decodes)
+            self._decode(builder, decodes)
         self._prefill(builder, prefills)
         if self.config.prefill_first:
-            self._continue(builder, decodes)
+            self._decode(builder, decodes)
         plan = builder.build()
         idle = not self._sequences or self.idle_until_s() is not None
         assert plan.items or idle, f"{self.num_waiting = } {self.num_running = }: no progress"
@@ -241,22 +242,25 @@ class Scheduler:
         assert plan is self._open_plan, "update() takes the plan that schedule() returned last, once"
         self._open_plan = None
         block_size = self.config.block_size
-        loaded = {load.seq_id for load in plan.loads}
+        sampled = []
         for seq, start, num_tokens, samples in plan.items:
-            if seq.status is Status.FINISHED:
+            if seq.status is _FINISHED:
                 continue
             assert seq.num_computed_tokens == start, f"{seq} moved since it was planned at {start = }"
             end = seq.num_computed_tokens = start + num_tokens
             if num_tokens > 1:
                 self.trace.record(seq.seq_id, "chunk", start, num_tokens)
             if samples:
-                assert seq.num_tokens < seq.max_num_tokens, f"{seq} should be finished"
+                assert end < seq.max_num_tokens, f"{seq} should be finished"
                 seq.output_token_ids.append(new_tokens[seq.seq_id])
-                self._order.sampled(seq)
-            if end // block_size > start // block_size or seq.seq_id in loaded:
+                sampled.append(seq)
+            if end >= (seq.num_indexed_blocks + 1) * block_size:
                 self._tables.register(seq)
-            if seq.seq_id in loaded:
-                self._tables.settle(seq)
+        self._order.sampled(sampled)
+        loaded = {load.seq_id for load in plan.loads}
+        for item in plan.items if loaded else ():
+            if item.seq.seq_id in loaded:
+                self._tables.settle(item.seq)
 
     def check_integrity(self) -> None:
         """Assert every invariant: queues, tables, index, and an owner for every reference to a block."""
@@ -323,11 +327,23 @@ class Scheduler:
             return None
         return max(1, int(budget * self.config.prompt_share))
 
+    def _decode(self, builder: PlanBuilder, seqs: list[Sequence]) -> None:
+        """One token for each running sequence that wants one, in order: most of all work, so made short."""
+        grant = builder.budget.grant
+        for seq in seqs:
+            # A sequence preempted to make room for an earlier one is not running any more.
+            if seq.status is not _RUNNING:
+                continue
+            position = seq.num_computed_tokens
+            if position < seq.num_writable_tokens and grant(1):
+                builder.add_decode(seq, position)
+            else:
+                self._plan(builder, seq, None)
+
     def _continue(self, builder: PlanBuilder, seqs: list[Sequence], limit: int | None = None) -> None:
         """Work on running sequences, in order; blocks come from the last in order."""
         for seq in seqs:
-            # A sequence preempted to make room for an earlier one is not running any more.
-            if seq.status is Status.RUNNING:
+            if seq.status is _RUNNING:
                 self._plan(builder, seq, limit)
 
     def _admit_waiting(self, builder: PlanBuilder, limit: int | None) -> None:
@@ -390,8 +406,8 @@ class Scheduler:
         if num_evicted:
             self.trace.record(EVERYONE, "evict", num_evicted)
         if plan.items:
-            prompt_tokens = sum(item.num_tokens for item in plan.items if item.num_tokens > 1)
-            decodes = plan.num_tokens - prompt_tokens
+            decodes = sum(item.num_tokens == 1 for item in plan.items)
+            prompt_tokens = plan.num_tokens - decodes
             sizes = (self.num_running, self.num_waiting, self.pools[0].num_available)
             self.trace.record(EVERYONE, "step", decodes, prompt_tokens, *sizes)
 
@@ -420,8 +436,8 @@ class Scheduler:
             assert not copies and not loads, f"{seq} was admitted without budget"
             return
         end = seq.num_computed_tokens + planned + granted
-        self._tables.slide(seq)
-        if not self._tables.covers(seq, end):
+        if end > seq.num_writable_tokens:
+            self._tables.slide(seq)
             if not self._make_room(builder, seq, end):
                 builder.budget.give_back(granted)
                 return

@@ -37,6 +37,7 @@ class Sequence:
         "num_computed_tokens",
         "num_indexed_blocks",
         "num_preemptions",
+        "num_writable_tokens",
         "output_token_ids",
         "params",
         "pin_s",
@@ -80,6 +81,7 @@ class Sequence:
         self.block_tables: tuple[list[int], ...] = ()
         self.num_computed_tokens = 0  # their keys and values are in the cache
         self.num_indexed_blocks = 0  # of its tables, that the prefix index knows
+        self.num_writable_tokens = 0  # positions up to here can be written with nothing allocated or copied
         self.num_cached_tokens = 0  # found in the prefix index when first scheduled
         self.num_preemptions = 0
         self.first_scheduled_s: float | None = None
