@@ -20,6 +20,7 @@ from redline.errors import EngineDead, QueueFull, RedlineError, RequestError
 
 logger = logging.getLogger("redline.engine")
 
+SERVING_STEP_S = 0.025  # default of step_time here, where anyone may arrive at any time
 PERSIST_PAUSE_S = 0.005  # between two handfuls of blocks, which a disk has to take
 
 
@@ -30,7 +31,7 @@ class AsyncLLM(OpenedModel):
             async for delta in llm.stream("Once upon a time", SamplingParams(max_tokens=32)):
                 print(delta.text, end="")
 
-    Keyword options are the fields of EngineConfig.
+    Keyword options are the fields of EngineConfig. `step_time` is 25 ms unless said otherwise.
 
     Raises ConfigError, ModelError or CapacityError.
     """
@@ -38,6 +39,8 @@ class AsyncLLM(OpenedModel):
     def __init__(
         self, model: str, *, progress: Callable[[int, int], None] | None = None, **options: Any
     ) -> None:
+        if options.get("chunked_prefill", True) is not None:
+            options = {"step_time": SERVING_STEP_S, **options}
         super().__init__(model, progress=progress, **options)
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._readers: dict[str, tuple[asyncio.AbstractEventLoop, asyncio.Queue[Delta]]] = {}

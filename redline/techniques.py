@@ -73,8 +73,17 @@ TECHNIQUES = (
         file="redline/core/scheduler.py",
         switch="prompt_share=1.0",
         promise="exact",
-        summary="One long prompt takes only its share of a step while other prompts want some of it.",
+        summary="A prompt that cannot end in a step takes only its share of it while others want some.",
         paper="common practice",
+        needs=("chunked-prefill",),
+    ),
+    Technique(
+        name="step-time",
+        file="redline/core/step_time.py",
+        switch="step_time=0.025",
+        promise="exact",
+        summary="Prompts take what fits a target time of a step while the batch has room: nobody waits long.",
+        paper="Agrawal et al., Sarathi-Serve, OSDI 2024, arXiv:2403.02310",
         needs=("chunked-prefill",),
     ),
     Technique(

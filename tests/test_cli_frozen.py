@@ -11,8 +11,8 @@ from redline.cli.main import VERBS, build_parser
 ENGINE = [
     "--model", "--max-context", "--max-batch", "--max-waiting", "--threads", "--block-size", "--device",
     "--backend", "--batching", "--batch-window", "--order", "--kv-format", "--compute",
-    "--chunked-prefill", "--prompt-share", "--prefill-first", "--no-prefill-first", "--prefix-cache",
-    "--no-prefix-cache", "--fusion", "--no-fusion", "--graph-replay", "--no-graph-replay",
+    "--chunked-prefill", "--step-time", "--prompt-share", "--prefill-first", "--no-prefill-first",
+    "--prefix-cache", "--no-prefix-cache", "--fusion", "--no-fusion", "--graph-replay", "--no-graph-replay",
     "--kv-memory", "--offload-memory", "--cache-dir", "--cache-dir-size",
 ]  # fmt: skip
 SAMPLING = [

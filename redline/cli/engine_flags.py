@@ -27,7 +27,7 @@ NAMES = {
 }
 NUMBERS = {
     "batch_window": "seconds that a closed batch waits to fill (default: 1 static, 0.05 dynamic)",
-    "prompt_share": "of the token budget, for one prompt while others want some (default: 0.5)",
+    "prompt_share": "of the token budget, for one long prompt while others want some (default: 0.25)",
 }
 ON = {
     "prefix_cache": "reuse the K/V of equal prompt beginnings",
@@ -61,6 +61,13 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help="token budget of one step; none: whole prompts at once (default: 512)",
     )
+    group.add_argument(
+        "--step-time",
+        type=_number_or_none,
+        metavar="S|none",
+        default=argparse.SUPPRESS,
+        help="seconds of a step with prompts, while the batch has room (default: 0.025 to serve, else none)",
+    )
     for name, text in NUMBERS.items():
         group.add_argument(_flag(name), type=float, metavar="X", default=argparse.SUPPRESS, help=text)
     for switches, default in ((ON, "on"), (OFF, "off")):
@@ -80,12 +87,21 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
 
 def engine_options(args: argparse.Namespace) -> dict[str, Any]:
     """The options of EngineConfig that the command line set, without the model."""
-    names = [*INTEGERS, *NAMES, *NUMBERS, *ON, *OFF, *SIZES, "chunked_prefill", "cache_dir"]
+    names = [*INTEGERS, *NAMES, *NUMBERS, *ON, *OFF, *SIZES, "chunked_prefill", "step_time", "cache_dir"]
     return {name: getattr(args, name) for name in names if hasattr(args, name)}
 
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
+
+
+def _number_or_none(text: str) -> float | None:
+    if text == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor none") from None
 
 
 def _integer_or_none(text: str) -> int | None:

@@ -43,7 +43,8 @@ class EngineConfig:
     order: Literal["fcfs", "priority", "shortest", "longest_prefix", "fair", "deadline"] = "fcfs"
     prefix_cache: bool = True
     chunked_prefill: int | None = 512  # token budget of one step; None: whole prompts
-    prompt_share: float = 0.5  # of that budget: the most for one prompt while others want some
+    step_time: float | None = None  # seconds that a step with prompts should take while the batch has room
+    prompt_share: float = 0.25  # of that budget: the most for one prompt while others want some
     prefill_first: bool = False  # prompts before decodes
     kv_format: Literal["auto", "f32", "f16", "bf16", "int8", "fp8", "int4"] = "auto"
     kv_memory: int | str = "auto"  # bytes, "512MiB", "2GiB" or "auto"
@@ -71,6 +72,13 @@ class EngineConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be true or false")
         self._check_counts()
         _number("prompt_share", self.prompt_share, 0.001, 1.0)
+        if self.step_time is not None:
+            _number("step_time", self.step_time, 0.0001, 3600.0)
+            if self.chunked_prefill is None:
+                raise ConfigError(
+                    f"step_time is {self.step_time} and chunked_prefill is None; steps end in time only if "
+                    "prompts are cut: set chunked_prefill, or leave step_time out"
+                )
         if self.batch_window is not None:
             _number("batch_window", self.batch_window, 0.0, 3600.0)
         if self.kv_memory != "auto":

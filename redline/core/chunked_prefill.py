@@ -17,6 +17,8 @@ from typing import Protocol
 class StepBudget(Protocol):
     """The tokens of one step, handed out in the order of asking. A wish for 1 token is a decode."""
 
+    left: int  # tokens that can still be granted
+
     def grant(self, num_wanted: int) -> int:
         """How many of the wanted tokens may be computed in this step, 0 for none; they count as spent."""
 
@@ -28,15 +30,15 @@ class ChunkedPrefill:
     """Grants what is left of `num_tokens`: never more in one step, and a long prompt in pieces."""
 
     def __init__(self, num_tokens: int) -> None:
-        self._left = num_tokens
+        self.left = num_tokens
 
     def grant(self, num_wanted: int) -> int:
-        granted = min(num_wanted, self._left)
-        self._left -= granted
+        granted = min(num_wanted, self.left)
+        self.left -= granted
         return granted
 
     def give_back(self, num_tokens: int) -> None:
-        self._left += num_tokens
+        self.left += num_tokens
 
 
 class WholePrefill:
@@ -46,19 +48,19 @@ class WholePrefill:
     """
 
     def __init__(self, max_context: int) -> None:
-        self._left = max_context
+        self.left = max_context
 
     def grant(self, num_wanted: int) -> int:
         if num_wanted == 1:
             return 1
-        if num_wanted > self._left:
+        if num_wanted > self.left:
             return 0
-        self._left -= num_wanted
+        self.left -= num_wanted
         return num_wanted
 
     def give_back(self, num_tokens: int) -> None:
         if num_tokens > 1:
-            self._left += num_tokens
+            self.left += num_tokens
 
 
 def step_budget(token_budget: int | None, max_context: int) -> StepBudget:

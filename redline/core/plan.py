@@ -55,7 +55,13 @@ class Plan:
     @property
     def num_tokens(self) -> int:
         """Tokens that pass through the model."""
-        return sum(item.num_tokens for item in self.items)
+        return sum([item.num_tokens for item in self.items])
+
+    def composition(self) -> tuple[int, int]:
+        """Decodes, and tokens of prompts."""
+        lengths = [item.num_tokens for item in self.items]
+        decodes = lengths.count(1)
+        return decodes, sum(lengths) - decodes
 
 
 class PlanBuilder:

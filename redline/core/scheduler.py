@@ -33,6 +33,7 @@ from redline.core.preemption import RecomputePreemption
 from redline.core.prefix import PrefixIndex
 from redline.core.queue import SequenceQueue
 from redline.core.sequence import Sequence, Status
+from redline.core.step_time import NoStepLimit, StepLimit
 from redline.core.trace import EVERYONE, NullTrace, Trace
 from redline.errors import CapacityError, ConfigError
 
@@ -70,7 +71,7 @@ class Scheduler:
     and update(): blocks freed then are not handed out again before the next schedule().
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts
         self,
         config: SchedulerConfig,
         pools: Many[BlockPool],
@@ -79,6 +80,7 @@ class Scheduler:
         *,
         batching: Batching | None = None,  # None: continuous
         order: Order | None = None,  # None: first come, first served
+        step_limit: StepLimit | None = None,  # None: off
         offload: Offload | None = None,  # None: off; the prefix index must have the same
         trace: Trace | None = None,  # None: off
     ) -> None:
@@ -88,6 +90,10 @@ class Scheduler:
         self.prefix = prefix
         self._clock = clock
         self._batching = batching or ContinuousBatching()
+        self._step_limit = step_limit or NoStepLimit()
+        self._started_s = 0.0  # of the open plan
+        self._open_composition = (0, 0)
+        self._has_queue = False  # somebody waits for a place or for memory
         self._order = order or FirstComeOrder()
         self.trace = trace or NullTrace()
         self.offload = offload or NullOffload()
@@ -203,11 +209,11 @@ class Scheduler:
         self._batching.open(self._waiting, now_s)
         if self._order.refresh(self._waiting):
             self._waiting.sort()
-        builder = PlanBuilder(step_budget(self.config.token_budget, self.config.max_context))
         decodes: list[Sequence] = []
         prefills: list[Sequence] = []
         for seq in self._running:
             (decodes if seq.num_uncomputed_tokens == 1 else prefills).append(seq)
+        builder = PlanBuilder(step_budget(self._num_tokens(len(decodes)), self.config.max_context))
         if not self.config.prefill_first:
             self._decode(builder, decodes)
         self._prefill(builder, prefills)
@@ -217,6 +223,8 @@ class Scheduler:
         idle = not self._sequences or self.idle_until_s() is not None
         assert plan.items or idle, f"{self.num_waiting = } {self.num_running = }: no progress"
         self._open_plan = plan
+        self._open_composition = plan.composition()
+        self._started_s = now_s
         self._record(plan, self.prefix.num_evicted_blocks - num_evicted)
         return plan
 
@@ -241,6 +249,7 @@ class Scheduler:
         """
         assert plan is self._open_plan, "update() takes the plan that schedule() returned last, once"
         self._open_plan = None
+        self._step_limit.measured(*self._open_composition, self._clock() - self._started_s)
         block_size = self.config.block_size
         sampled = []
         for seq, start, num_tokens, samples in plan.items:
@@ -259,7 +268,7 @@ class Scheduler:
         self._order.sampled(sampled)
         loaded = {load.seq_id for load in plan.loads}
         for item in plan.items if loaded else ():
-            if item.seq.seq_id in loaded:
+            if item.seq.seq_id in loaded and item.seq.status is _RUNNING:
                 self._tables.settle(item.seq)
 
     def check_integrity(self) -> None:
@@ -311,21 +320,30 @@ class Scheduler:
                 self._preempt(item.seq, "its step failed")
         self._open_plan = None
 
+    def _num_tokens(self, num_decodes: int) -> int | None:
+        """The token budget of the next step. None: prompts are computed whole."""
+        budget = self.config.token_budget
+        if budget is None or self._has_queue or budget <= num_decodes:
+            return budget
+        return num_decodes + self._step_limit.prompt_tokens(num_decodes, budget - num_decodes)
+
     def _prefill(self, builder: PlanBuilder, prefills: list[Sequence]) -> None:
         """Chunks of prompts that were started, then new ones; what is left goes to those who wanted more."""
-        limit = self._prompt_limit(len(prefills))
+        limit = self._prompt_limit(builder, len(prefills))
         self._continue(builder, prefills, limit)
         self._admit_waiting(builder, limit)
         if limit is not None:
             self._continue(builder, [seq for seq in self._running if builder.num_planned(seq)])
 
-    def _prompt_limit(self, num_prefills: int) -> int | None:
-        """The most tokens of one prompt, until everyone had a turn; None: as many as there are."""
-        budget = self.config.token_budget
+    def _prompt_limit(self, builder: PlanBuilder, num_prefills: int) -> int | None:
+        """The most tokens of a prompt that cannot end in this step, until everyone had a turn.
+
+        None: as many as there are.
+        """
         places = self.config.max_batch - len(self._running)
-        if budget is None or num_prefills + min(len(self._waiting), places) < 2:
+        if self.config.token_budget is None or num_prefills + min(len(self._waiting), places) < 2:
             return None
-        return max(1, int(budget * self.config.prompt_share))
+        return max(1, int(builder.budget.left * self.config.prompt_share))
 
     def _decode(self, builder: PlanBuilder, seqs: list[Sequence]) -> None:
         """One token for each running sequence that wants one, in order: most of all work, so made short."""
@@ -351,16 +369,19 @@ class Scheduler:
 
         One spare block for each running sequence keeps the next few steps from preempting what was admitted.
         """
+        self._has_queue = False
         while (seq := self._next_to_admit()) is not None:
             full = len(self._running) >= self.config.max_batch
             if full and not self._may_displace(seq):
+                self._has_queue = True
                 return
             attempt = (seq, self._tables.num_releases)
             if attempt == self._refused:
+                self._has_queue = True
                 return  # nothing was released since it did not fit; spare the lookup
             matched = self._tables.match(seq)
             num_tokens = seq.num_tokens - len(matched[0]) * self.config.block_size
-            granted = builder.budget.grant(_at_most(num_tokens, limit))
+            granted = builder.budget.grant(_wish(builder, num_tokens, limit))
             if not granted:
                 return
             builder.budget.give_back(granted)
@@ -370,7 +391,7 @@ class Scheduler:
                     continue
                 if not len(self._running) and self.pins.give_way():
                     continue
-                self._refused = attempt
+                self._refused, self._has_queue = attempt, True
                 shortage = self._tables.shortage(seq, matched, num_spare=len(self._running))
                 self.trace.record(seq.seq_id, "refuse", *shortage)
                 return
@@ -406,10 +427,8 @@ class Scheduler:
         if num_evicted:
             self.trace.record(EVERYONE, "evict", num_evicted)
         if plan.items:
-            decodes = sum(item.num_tokens == 1 for item in plan.items)
-            prompt_tokens = plan.num_tokens - decodes
             sizes = (self.num_running, self.num_waiting, self.pools[0].num_available)
-            self.trace.record(EVERYONE, "step", decodes, prompt_tokens, *sizes)
+            self.trace.record(EVERYONE, "step", *self._open_composition, *sizes)
 
     def _start(self, seq: Sequence, num_tokens: int) -> None:
         """Move a waiting sequence, which has so many tokens to compute, into the batch."""
@@ -431,7 +450,7 @@ class Scheduler:
     ) -> None:
         """Give a running sequence more tokens, as the budget grants them, and the blocks for them."""
         planned = builder.num_planned(seq)
-        granted = builder.budget.grant(_at_most(seq.num_uncomputed_tokens - planned, limit))
+        granted = builder.budget.grant(_wish(builder, seq.num_uncomputed_tokens - planned, limit))
         if not granted:
             assert not copies and not loads, f"{seq} was admitted without budget"
             return
@@ -459,5 +478,6 @@ class Scheduler:
         return True
 
 
-def _at_most(num_tokens: int, limit: int | None) -> int:
-    return num_tokens if limit is None else min(num_tokens, limit)
+def _wish(builder: PlanBuilder, num_tokens: int, limit: int | None) -> int:
+    """The tokens to ask for: all of a prompt that can end in this step, of another one up to the limit."""
+    return num_tokens if limit is None or num_tokens <= builder.budget.left else min(num_tokens, limit)

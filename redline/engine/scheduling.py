@@ -21,6 +21,7 @@ from redline.core.order import (
 from redline.core.prefix import NullPrefixIndex, PrefixIndex
 from redline.core.radix import RadixPrefixIndex
 from redline.core.scheduler import Scheduler, SchedulerConfig
+from redline.core.step_time import NoStepLimit, StepTime
 from redline.core.trace import NullTrace, RingTrace
 
 WINDOW_S = {"static": 1.0, "dynamic": 0.05}  # a server answers even when a batch does not fill
@@ -53,9 +54,16 @@ def build_scheduler(
     order = _ORDERS[config.order](prefix, config.block_size)
     clock = time.perf_counter
     trace = NullTrace() if config.trace_events is None else RingTrace(config.trace_events, clock)
-    batching = _batching(config)
     return Scheduler(
-        limits, pools, prefix, clock, batching=batching, order=order, offload=offload, trace=trace
+        limits,
+        pools,
+        prefix,
+        clock,
+        batching=_batching(config),
+        order=order,
+        step_limit=NoStepLimit() if config.step_time is None else StepTime(config.step_time),
+        offload=offload,
+        trace=trace,
     )
 
 

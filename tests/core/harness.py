@@ -23,6 +23,7 @@ from redline.core.prefix import NullPrefixIndex
 from redline.core.radix import RadixPrefixIndex
 from redline.core.scheduler import Scheduler, SchedulerConfig
 from redline.core.sequence import Sequence, Status
+from redline.core.step_time import StepTime
 from redline.core.trace import RingTrace, of_sequence
 from tests.core.fake_model import FakeModel, Tables, generate
 
@@ -88,6 +89,7 @@ class Harness:
         batching: str = "continuous",
         window_s: float = 2.0,
         order: str = "fcfs",
+        step_s: float | None = None,
         tier: FakeTier | None = None,
     ) -> None:
         self.pools = [BlockPool(num_blocks + more, block_size, window) for window, more in windows]
@@ -114,6 +116,7 @@ class Harness:
             lambda: self.now_s,
             batching=ContinuousBatching() if batching == "continuous" else closed,
             order=self._order(order),
+            step_limit=None if step_s is None else StepTime(step_s),
             offload=offload,
             trace=RingTrace(10_000, lambda: self.now_s),
         )

@@ -94,11 +94,12 @@ def test_one_prompt_takes_its_share_while_others_want_some():
     harness = Harness(token_budget=16, prompt_share=0.25)
     long = harness.add([1] * 60, max_tokens=1)
     assert [item.num_tokens for item in harness.step().items] == [16]  # alone
-    short = harness.add([2] * 6, max_tokens=1)
+    middling, short = harness.add([2] * 20, max_tokens=1), harness.add([3] * 6, max_tokens=1)
     plan = harness.step()
-    assert {item.seq: item.num_tokens for item in plan.items} == {long: 12, short: 4}
+    tokens = {item.seq: item.num_tokens for item in plan.items}
+    assert tokens == {long: 4 + 2, middling: 4, short: 6}, "a prompt that can end in this step does"
     plan = harness.step()
-    assert {item.seq: item.num_tokens for item in plan.items} == {long: 14, short: 2}
+    assert {item.seq: item.num_tokens for item in plan.items} == {long: 4 + 8, middling: 4}
 
 
 def test_shares_leave_nothing_of_the_budget_unused():

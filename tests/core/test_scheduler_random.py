@@ -20,6 +20,7 @@ policies = {
     "prefill_first": st.sampled_from([False, False, True]),
     "batching": st.sampled_from(["continuous", "continuous", "closed"]),
     "order": st.sampled_from([*ORDERS, "longest_prefix"]),
+    "step_s": st.sampled_from([None, None, 0.5]),
 }
 windows = st.sampled_from(
     [((0, 0),), ((0, 0),), ((0, 0), (7, 0)), ((0, 2), (9, 4), (1, 0)), ((6, 0),), ((12, 0), (3, 2))]
