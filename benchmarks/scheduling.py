@@ -6,7 +6,7 @@
 `batching`: requests with log-normal lengths (median 100 tokens in, 60 out) that arrive at random times, twice
 as fast as static batching serves them; continuous against static and dynamic batching, batches of 16.
 `share`: 20 prompts of 40 tokens arrive within a second after one of 6,000 tokens, against the same 20 alone,
-with prompt_share on and off. Variants take turns in each repeat; ratios are of medians.
+with step_time and prompt_share on and off. Variants take turns in each repeat; ratios are of medians.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import random
 import statistics
 import sys
@@ -43,7 +44,7 @@ class Result:
 
     def percentile(self, share: float) -> float:
         ordered = sorted(self.ttft_s)
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+        return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def random_prompt(draw: random.Random, length: int) -> list[int]:
@@ -116,25 +117,33 @@ def batching(repeats: int, count: int, per_second: float) -> list[dict[str, obje
     ]
 
 
+SHARE: dict[str, dict[str, object]] = {
+    "alone": {},
+    "beside it": {},
+    "beside it, no step time": {"step_time": None},
+    "beside it, no share either": {"step_time": None, "prompt_share": 1.0},
+}
+
+
 def share(repeats: int) -> list[dict[str, object]]:
-    variants = {"alone": (1.0, 0), "beside it, no share": (1.0, 6000)}
-    variants |= {f"beside it, share {part}": (part, 6000) for part in (0.5, 0.25)}
-    results: dict[str, list[Result]] = {name: [] for name in variants}
+    results: dict[str, list[Result]] = {name: [] for name in SHARE}
+    long_ttft_s: dict[str, list[float]] = {name: [] for name in SHARE}
     for repeat in range(repeats):
         draw = random.Random(f"long/{repeat}")
-        for name, (prompt_share, length) in variants.items():
+        for name, options in SHARE.items():
             arrivals = short_ones(repeat)
-            if length:
-                arrivals = [*arrivals, Arrival(0.0, random_prompt(draw, length), 8)]
-            options = {"prompt_share": prompt_share, "max_context": 8192}
-            result = asyncio.run(measure(options, arrivals))
+            if name != "alone":
+                arrivals = [*arrivals, Arrival(0.0, random_prompt(draw, 6000), 8)]
+            result = asyncio.run(measure({"max_context": 8192, **options}, arrivals))
             results[name].append(Result(result.tokens_per_s, result.ttft_s[:20]))
+            long_ttft_s[name] += result.ttft_s[20:]
     return [
         {
             "work": "share",
             "variant": name,
             "ttft_p50_s": statistics.median(each.percentile(0.5) for each in runs),
             "ttft_p95_s": statistics.median(each.percentile(0.95) for each in runs),
+            "long_ttft_s": statistics.median(long_ttft_s[name]) if long_ttft_s[name] else 0.0,
         }
         for name, runs in results.items()
     ]
