@@ -21,6 +21,7 @@ class PrefixIndex(Protocol):
     and all of them can be evicted.
     """
 
+    keeps: bool  # whether what one sequence computes can be found by another
     num_queried_tokens: int  # tokens of the sequences that were looked up and admitted
     num_hit_tokens: int  # those of them that were found
     num_hits: int  # sequences of which anything was found
@@ -82,6 +83,8 @@ class PrefixIndex(Protocol):
 
 class NullPrefixIndex:
     """Nothing is shared and nothing is kept."""
+
+    keeps = False
 
     def __init__(self, num_groups: int = 1) -> None:
         self.num_queried_tokens = self.num_hit_tokens = self.num_hits = self.num_evicted_blocks = 0

@@ -60,6 +60,8 @@ class RadixPrefixIndex:
     dictionary access per step.
     """
 
+    keeps = True
+
     def __init__(self, pools: Sequence[BlockPool], offload: Offload | None = None) -> None:
         assert all(pool.window for pool in pools[1:]), "layers that see everything are the first group"
         self.num_queried_tokens = self.num_hit_tokens = self.num_hits = self.num_evicted_blocks = 0

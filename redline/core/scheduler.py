@@ -25,12 +25,13 @@ from redline.core.block_tables import BlockTables
 from redline.core.blocks import BlockPool
 from redline.core.chunked_prefill import step_budget
 from redline.core.group_tables import GONE
+from redline.core.in_flight import MAX_HELD, is_computed_by_another
 from redline.core.offload import NullOffload, Offload
 from redline.core.order import FirstComeOrder, Order, first_come
 from redline.core.pins import Pins
 from redline.core.plan import BlockCopy, BlockLoad, Plan, PlanBuilder
 from redline.core.preemption import RecomputePreemption
-from redline.core.prefix import PrefixIndex
+from redline.core.prefix import Match, PrefixIndex
 from redline.core.queue import SequenceQueue
 from redline.core.sequence import Sequence, Status
 from redline.core.step_time import NoStepLimit, StepLimit
@@ -365,12 +366,14 @@ class Scheduler:
                 self._plan(builder, seq, limit)
 
     def _admit_waiting(self, builder: PlanBuilder, limit: int | None) -> None:
-        """New sequences in order, while a place, budget and blocks are left; nobody overtakes.
+        """New sequences in order, while a place, budget and blocks are left.
 
+        Nobody overtakes but those who are held back for a beginning that is being computed (in_flight.py).
         One spare block for each running sequence keeps the next few steps from preempting what was admitted.
         """
         self._has_queue = False
-        while (seq := self._next_to_admit()) is not None:
+        held: set[int] = set()
+        while (seq := self._next_to_admit(held)) is not None:
             full = len(self._running) >= self.config.max_batch
             if full and not self._may_displace(seq):
                 self._has_queue = True
@@ -380,6 +383,11 @@ class Scheduler:
                 self._has_queue = True
                 return  # nothing was released since it did not fit; spare the lookup
             matched = self._tables.match(seq)
+            if self._is_computed_by_another(seq, matched):
+                held.add(seq.seq_id)
+                if len(held) == MAX_HELD:
+                    return
+                continue
             num_tokens = seq.num_tokens - len(matched[0]) * self.config.block_size
             granted = builder.budget.grant(_wish(builder, num_tokens, limit))
             if not granted:
@@ -405,8 +413,17 @@ class Scheduler:
                 self.trace.record(seq.seq_id, "load", len(loads))
             self._plan(builder, seq, limit, copies, loads)
 
-    def _next_to_admit(self) -> Sequence | None:
-        return next((seq for seq in self._waiting if self._batching.admits(seq)), None)
+    def _next_to_admit(self, held: Container[int]) -> Sequence | None:
+        admits = self._batching.admits
+        return next((seq for seq in self._waiting if seq.seq_id not in held and admits(seq)), None)
+
+    def _is_computed_by_another(self, seq: Sequence, matched: Match) -> bool:
+        """Whether to hold a sequence back for what it could share soon."""
+        if not self.prefix.keeps:
+            return False
+        block_size = self.config.block_size
+        prefills = (other for other in self._running if other.num_uncomputed_tokens > 1)
+        return is_computed_by_another(seq, len(matched[0]) * block_size, prefills, block_size)
 
     def _may_displace(self, seq: Sequence) -> bool:
         """Whether `seq` may take the place of the last who runs."""
