@@ -114,7 +114,7 @@ def _run_part(
     tell: Tell,
     rows: list[Row],
 ) -> None:
-    unit = "s" if part.mixed else "tok/s"
+    unit = "s" if part.metric == "total" else "tok/s"
     mine = [Row(case=case.name, part=part.name, engine=seat.engine.name, unit=unit) for seat in seats]
     rows += mine
     rounds = min(repeats, part.most_repeats)
@@ -145,7 +145,7 @@ def _run_turn(seat: Seat, row: Row, part: Part, load: Load, *, warm_up: bool, te
 
 
 def measure(part: Part, load: Load, answer: dict[str, Any]) -> float:
-    """The number of one turn: tokens per second, or seconds of a mixed load.
+    """The number of one turn: tokens per second, or seconds of a whole load.
 
     Decoding is timed from the moment when the last prompt has its first token. Raises PeerFailed when the
     engine did not compute what it was asked to.

@@ -34,12 +34,13 @@ class Part:
     batch: int
     prompt_tokens: int = 0
     output_tokens: int = 1
+    shared_tokens: int = 0  # with which all prompts begin; the engines may keep them
     most_repeats: int = 100
     timeout_s: float = 120.0
 
     @property
     def mixed(self) -> bool:
-        return self.metric == "total"
+        return self.metric == "total" and not self.shared_tokens
 
     @property
     def max_tokens(self) -> int:
@@ -57,7 +58,9 @@ class Part:
         else:
             output_tokens = self.output_tokens if repeat else min(self.output_tokens, WARM_UP_TOKENS)
             inputs, outputs = [self.prompt_tokens] * self.batch, [output_tokens] * self.batch
-        prompts = [[draw.randrange(vocab_size) for _ in range(length)] for length in inputs]
+        shared = [draw.randrange(vocab_size) for _ in range(self.shared_tokens)]
+        own = [length - self.shared_tokens for length in inputs]
+        prompts = [shared + [draw.randrange(vocab_size) for _ in range(length)] for length in own]
         return Load(prompts, outputs)
 
 
@@ -70,6 +73,7 @@ class Case:
     parts: tuple[Part, ...]
     ratio: str | None = None
     ratio_of_times: bool = False  # else of rates
+    only_by_name: bool = False  # it sets the engines up in another way
 
 
 def _batch(name: str, batch: int) -> Case:
@@ -113,18 +117,36 @@ def cases(mixed_requests: int = MIXED_REQUESTS) -> dict[str, Case]:
             ratio="time of 1024 / of 512",
             ratio_of_times=True,
         ),
+        Case(
+            name="shared_prefix",
+            summary="32 prompts of 1032 tokens, of which all have the first 1000, 16 tokens out",
+            parts=(
+                Part(
+                    name="shared prefix",
+                    metric="total",
+                    batch=32,
+                    shared_tokens=1000,
+                    prompt_tokens=1032,
+                    output_tokens=16,
+                ),
+            ),
+            only_by_name=True,
+        ),
         Case(name=FIRST_TOKEN, summary="from the start of the process to the first byte of text", parts=()),
     )
     return {case.name: case for case in listed}
 
 
 def cases_named(names: str | None, mixed_requests: int = MIXED_REQUESTS) -> list[Case]:
-    """The cases of a list such as "prefill,decode_1"; None: all. Raises ConfigError for an unknown one."""
+    """The cases of a list such as "prefill,decode_1"; None: all but those that are only run by name.
+
+    Raises ConfigError for an unknown one.
+    """
     if mixed_requests < 1:
         raise ConfigError(f"--mixed-requests is {mixed_requests}; it must be at least 1")
     known = cases(mixed_requests)
     if names is None:
-        return list(known.values())
+        return [case for case in known.values() if not case.only_by_name]
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     for name in wanted:
         if name not in known:

@@ -77,11 +77,11 @@ class Ceiling:
 
 
 def part_ceiling(part: Part, model: Footprint, ceiling: Ceiling) -> float | None:
-    """Tokens per second that nothing can exceed which reads these weights; None for a mixed load.
+    """Tokens per second that nothing can exceed which reads these weights; None for a whole load.
 
     A step takes at least as long as reading its bytes, and at least as long as its multiply-adds.
     """
-    if part.mixed:
+    if part.metric == "total":
         return None
     batch, prompt = part.batch, part.prompt_tokens
     if part.metric == "prefill":

@@ -201,6 +201,7 @@ def _options(settings: Settings, model: Path) -> dict[str, Any]:
         "max_sequences": MAX_SEQUENCES,
         "max_tokens": max((part.max_tokens for case in settings.cases for part in case.parts), default=256),
         "twins": str(_twins()),
+        "prefix_caching": any(part.shared_tokens for case in settings.cases for part in case.parts),
     }
 
 

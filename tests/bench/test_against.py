@@ -165,6 +165,16 @@ def test_a_mixed_load_warms_up_with_a_part_of_itself() -> None:
     assert len(mixed.load(100, 0, 0).prompts) == 11 and len(mixed.load(100, 0, 1).prompts) == 40
 
 
+def test_prompts_of_a_shared_prefix_differ_only_in_their_ends() -> None:
+    assert "shared_prefix" not in [case.name for case in cases_named(None)]
+    part = cases_named("shared_prefix")[0].parts[0]
+    prompts = part.load(50_000, 0, 1).prompts
+    assert len(prompts) == 32 and {len(prompt) for prompt in prompts} == {1032}
+    assert len({tuple(prompt[:1000]) for prompt in prompts}) == 1
+    assert len({tuple(prompt[1000:]) for prompt in prompts}) == 32
+    assert part.load(50_000, 0, 2).prompts[0][:1000] != prompts[0][:1000], "no round knows that of another"
+
+
 def test_cases_keep_their_order_and_unknown_ones_are_refused() -> None:
     assert [case.name for case in cases_named("mixed, prefill")] == ["prefill", "mixed"]
     with pytest.raises(ConfigError, match="--cases names 'decode_9'; the cases are prefill, decode_1"):

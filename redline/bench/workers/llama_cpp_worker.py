@@ -2,12 +2,15 @@
 
 Every step is one llama_decode of at most N_BATCH tokens: the next token of each sequence that answers, then
 as much of the waiting prompts as fits. A sequence that is done leaves its slot to the next request. Tokens
-are taken by an argmax over the logits, which is faster than llama.cpp's own greedy sampler.
+are taken by an argmax over the logits, which is faster than llama.cpp's own greedy sampler. With prefix
+caching, what all prompts begin with is computed in the first slot and copied to the others, as llama.cpp's
+own benchmark of shared prompts does.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -122,6 +125,8 @@ class LlamaCpp:
         waiting = deque(Slot(i, p, n) for i, (p, n) in enumerate(zip(prompts, output_tokens, strict=True)))
         slots: list[Slot | None] = [None] * setting.slots
         timeline = Timeline(len(prompts))
+        if self.options["prefix_caching"]:
+            self._share(waiting, setting.slots)
         while True:
             for i, slot in enumerate(slots):
                 if slot is None and waiting:
@@ -129,6 +134,22 @@ class LlamaCpp:
             if not any(slots):
                 return timeline
             timeline.add(self._step(slots))
+
+    def _share(self, waiting: deque[Slot], num_slots: int) -> None:
+        """Compute what all prompts begin with, once. For as many requests as slots."""
+        prompts = [slot.prompt for slot in waiting]
+        shared = len(os.path.commonprefix(prompts))
+        if len(prompts) > num_slots or shared == min(map(len, prompts)):
+            return
+        for start in range(0, shared, self._batch.size):
+            self._batch.used = 0
+            self._batch.put(prompts[0][start : min(shared, start + self._batch.size)], start, 0, False)
+            self._decode(0)
+        memory = api.llama_get_memory(self._context)
+        for slot in range(1, num_slots):
+            api.llama_memory_seq_cp(memory, 0, slot, -1, -1)
+        for each in waiting:
+            each.num_cached = shared
 
     def _step(self, slots: list[Slot | None]) -> list[tuple[int, int]]:
         batch, sampled = self._batch, []
@@ -198,7 +219,7 @@ class LlamaCpp:
 def candidates(num_requests: int) -> list[Setting]:
     """The settings worth trying for a batch of so many requests, the default first."""
     if num_requests <= 32:
-        return [Setting(num_requests, flash, False) for flash in (True, False)]
+        return [Setting(num_requests, flash, unified) for unified in (False, True) for flash in (True, False)]
     return [Setting(slots, True, False) for slots in (32, 16, 64)]
 
 

@@ -10,13 +10,17 @@ import openvino
 import openvino_genai as genai
 from serve import Timeline, main
 
-SCHEDULER = {"max_num_batched_tokens": 2048, "cache_size": 4, "enable_prefix_caching": False}
+SCHEDULER = {"max_num_batched_tokens": 2048, "cache_size": 4}
 
 
 class OpenVINO:
     def __init__(self, options: dict[str, Any]) -> None:
         scheduler = genai.SchedulerConfig()
-        settings = {**SCHEDULER, "max_num_seqs": options["max_sequences"]}
+        settings = {
+            **SCHEDULER,
+            "enable_prefix_caching": options["prefix_caching"],
+            "max_num_seqs": options["max_sequences"],
+        }
         for name, value in settings.items():
             setattr(scheduler, name, value)
         properties = {"INFERENCE_NUM_THREADS": options["threads"], **precision()}

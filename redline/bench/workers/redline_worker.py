@@ -17,7 +17,7 @@ class Redline:
 
         settings = {
             "threads": options["threads"],
-            "prefix_cache": False,
+            "prefix_cache": options["prefix_caching"],
             "max_context": options["max_tokens"],
             "max_batch": options["max_sequences"],
             **options["engine"],

@@ -5,6 +5,7 @@ A worker is started with one argument, a JSON object:
     model, threads        what to open, and how many threads may compute
     max_sequences         most answers that will be wanted at once
     max_tokens            longest prompt and answer together
+    prefix_caching        keep what prompts of a batch begin with in common
     twins                 directory for the same model in other formats
     prompt                if there: write the answer's text to stdout as it comes, and end (first_token)
     twin                  if there: {"path", "type"}: write the model in another format there, and end

@@ -22,7 +22,7 @@ class VLLM:
             "max_model_len": options["max_tokens"],
             "max_num_seqs": options["max_sequences"],
             "max_num_batched_tokens": max(2048, options["max_tokens"]),
-            "enable_prefix_caching": False,
+            "enable_prefix_caching": options["prefix_caching"],
             "seed": 0,
         }
         llm = vllm.LLM(model=str(checkpoint(options)), disable_log_stats=True, **settings)
