@@ -8,6 +8,7 @@ from tests.model_file import smollm2
 pytestmark = pytest.mark.model
 
 GREEDY = SamplingParams(temperature=0.0, max_tokens=24, ignore_eos=True, logprobs=1)
+SEEDED = SamplingParams(temperature=0.9, top_p=0.95, seed=11, max_tokens=24, ignore_eos=True, logprobs=1)
 SUBJECTS = ["rivers", "bridges", "engines", "letters", "winters", "harbours", "numbers", "gardens"]
 SHARED = "You are a careful historian. Answer in full sentences and give the year of every event you name. "
 
@@ -49,6 +50,13 @@ def alone(prompts):
         max_batch=1,
     )
     return [answers(llm.generate(prompt, GREEDY))[0] for prompt in prompts]
+
+
+@pytest.fixture(scope="module")
+def seeded(prompts):
+    """Each prompt sampled on its own."""
+    llm = LLM(str(smollm2()), max_context=512, kv_memory="256MiB", prefix_cache=False, max_batch=1)
+    return [answers(llm.generate(prompt, SEEDED))[0] for prompt in prompts]
 
 
 def test_in_a_batch_of_32_with_staggered_arrivals(prompts, alone):
@@ -93,11 +101,30 @@ def test_any_chunk_size(prompts, alone, chunk):
         {"order": "shortest", "max_batch": 6},
         {"order": "longest_prefix", "max_batch": 6},
         {"order": "fair", "max_batch": 6},
+        {"step_time": 0.002},
     ],
     ids=lambda policy: "-".join(map(str, policy.values())),
 )
 def test_with_any_policy(prompts, alone, policy):
     assert run(prompts, **policy)[0] == alone
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batching": "dynamic", "max_batch": 7, "order": "shortest"},
+        {"order": "longest_prefix", "chunked_prefill": 40, "prompt_share": 0.2, "step_time": 0.002},
+        {"kv_memory": "12MiB", "offload_memory": "128MiB"},
+        {"kv_memory": "12MiB", "prefix_cache": False, "prefill_first": True},
+    ],
+    ids=lambda options: "-".join(map(str, options.values())),
+)
+def test_seeded_samples_are_the_same_however_they_are_scheduled(prompts, seeded, options):
+    llm = LLM(str(smollm2()), max_context=512, **{"kv_memory": "256MiB", **options})
+    assert answers(llm.generate(prompts, SEEDED)) == seeded
+    assert answers(llm.generate(prompts[::-1], SEEDED)) == seeded[::-1], "from the cache, in another order"
+    assert llm.stats().requests.finished == 2 * len(prompts)
+    llm.stats().requests.check()
 
 
 def test_with_preemption(prompts, alone):
