@@ -3,8 +3,8 @@
 
     .venv/bin/python benchmarks/scheduling.py --repeats 3 --json out.json --markdown out.md
 
-`batching`: requests with log-normal lengths (median 100 tokens in, 60 out) that arrive at random times, twice
-as fast as static batching serves them; continuous against static and dynamic batching, batches of 16.
+`batching`: requests with log-normal lengths (32 tokens in, 60 out in the median, one answer in twenty eight
+times as long or more) that arrive at random times, several times as fast as static batching serves them; continuous against static and dynamic batching, batches of 16.
 `share`: 20 prompts of 40 tokens arrive within a second after one of 6,000 tokens, against the same 20 alone,
 with step_time and prompt_share on and off. Variants take turns in each repeat; ratios are of medians.
 """
@@ -55,8 +55,8 @@ def heavy_tailed(seed: int, count: int, per_second: float) -> list[Arrival]:
     draw, at_s, arrivals = random.Random(seed), 0.0, []
     for _ in range(count):
         at_s += draw.expovariate(per_second)
-        length = min(800, max(8, round(100 * draw.lognormvariate(0, 0.8))))
-        output = min(600, max(4, round(60 * draw.lognormvariate(0, 1.1))))
+        length = min(800, max(8, round(32 * draw.lognormvariate(0, 0.8))))
+        output = min(1000, max(4, round(60 * draw.lognormvariate(0, 1.3))))
         arrivals.append(Arrival(at_s, random_prompt(draw, length), output))
     return arrivals
 
@@ -164,7 +164,7 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--requests", type=int, default=120)
-    parser.add_argument("--rate", type=float, default=8.0, help="requests per second")
+    parser.add_argument("--rate", type=float, default=16.0, help="requests per second")
     parser.add_argument("--work", choices=("batching", "share"), help="default: both")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
