@@ -15,7 +15,6 @@ block_tables.py and prefix.py, lack of memory that of preemption.py.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Container, Mapping
 from collections.abc import Sequence as Many
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from redline.core.batching import Batching, ContinuousBatching
 from redline.core.block_tables import BlockTables
 from redline.core.blocks import BlockPool
 from redline.core.chunked_prefill import step_budget
-from redline.core.group_tables import GONE
+from redline.core.group_tables import check_owners
 from redline.core.in_flight import MAX_HELD, is_computed_by_another
 from redline.core.offload import NullOffload, Offload
 from redline.core.order import FirstComeOrder, Order, first_come
@@ -286,14 +285,7 @@ class Scheduler:
             assert seq.status is Status.RUNNING and seq.num_uncomputed_tokens >= 1, f"{seq}"
             self._tables.check(seq)
         for group, pool in enumerate(self.pools):
-            pool.check_integrity()
-            owners = Counter(block for block in range(pool.num_blocks) if pool.is_kept(block))
-            owners.update(block for each, block in self.pins.blocks() if each == group)
-            for seq in self._running:
-                owners.update(block for block in seq.block_tables[group] if block != GONE)
-            for block in range(pool.num_blocks):
-                refs = pool.refcount(block)
-                assert refs == owners[block], f"{block = } {refs = } but {owners[block]} owners"
+            check_owners(pool, group, self._running, self.pins.blocks())
 
     def _max_num_tokens(self, seq: Sequence) -> int:
         held = self._tables.max_num_tokens
