@@ -13,24 +13,20 @@ repeat; ratios are of medians.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from pathlib import Path
+
+from results import Row, add_arguments, report
 
 from redline import LLM, SamplingParams
-from redline.bench.environment import environment
 from redline.core.blocks import BlockPool
 from redline.core.radix import RadixPrefixIndex
 from redline.core.scheduler import Scheduler, SchedulerConfig
 from redline.core.sequence import Sequence as TokenSequence
 
-Row = dict[str, object]
 FORMATS = ("f16", "bf16", "int8", "fp8", "int4")
 
 
@@ -158,35 +154,16 @@ WORK: dict[str, Callable[[int], list[Row]]] = {
 }
 
 
-def as_table(rows: list[Row]) -> list[str]:
-    lines = [f"| {' | '.join(rows[0])} |", "|" + "---|" * len(rows[0])]
-    for row in rows:
-        cells = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--work", choices=tuple(WORK), action="append", help="default: all")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--markdown", type=Path)
+    add_arguments(parser)
     args = parser.parse_args()
-    where = asdict(environment())
-    lines = ["# What the K/V cache's techniques buy", ""]
-    lines += [f"- {key}: {value}" for key, value in where.items()]
-    results = {}
-    for name in args.work or WORK:
-        results[name] = rows = WORK[name](args.repeats)
-        lines += ["", f"## {name}", "", *as_table(rows)]
-    sys.stdout.write("\n".join(lines) + "\n")
-    if args.markdown:
-        args.markdown.write_text("\n".join(lines) + "\n")
-    if args.json:
-        args.json.write_text(json.dumps({"environment": where, "results": results}, indent=2) + "\n")
+    results = {name: WORK[name](args.repeats) for name in args.work or WORK}
+    report(args, "What the K/V cache's techniques buy", results)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 
     .venv/bin/python benchmarks/scheduling.py --repeats 3 --json out.json --markdown out.md
 
-`batching`: requests with log-normal lengths (32 tokens in, 60 out in the median, one answer in twenty eight
-times as long or more) that arrive at random times, several times as fast as static batching serves them; continuous against static and dynamic batching, batches of 16.
+`batching`: requests with log-normal lengths (32 tokens in, 60 out in the median; one answer in twenty is eight
+times as long) that arrive at random times, several times as fast as static batching serves them; continuous
+against static and dynamic batching, batches of 16.
 `share`: 20 prompts of 40 tokens arrive within a second after one of 6,000 tokens, against the same 20 alone,
 with step_time and prompt_share on and off. Variants take turns in each repeat; ratios are of medians.
 """
@@ -13,17 +14,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import math
 import random
 import statistics
-import sys
 import time
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
+
+from results import Row, add_arguments, report
 
 from redline import AsyncLLM, SamplingParams
-from redline.bench.environment import environment
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ BATCHING: dict[str, dict[str, object]] = {
 }
 
 
-def batching(repeats: int, count: int, per_second: float) -> list[dict[str, object]]:
+def batching(repeats: int, count: int, per_second: float) -> list[Row]:
     results: dict[str, list[Result]] = {name: [] for name in BATCHING}
     for repeat in range(repeats):
         arrivals = heavy_tailed(repeat, count, per_second)
@@ -107,7 +106,6 @@ def batching(repeats: int, count: int, per_second: float) -> list[dict[str, obje
             )
     return [
         {
-            "work": "batching",
             "variant": name,
             "tokens_per_s": statistics.median(each.tokens_per_s for each in runs),
             "ttft_p50_s": statistics.median(each.percentile(0.5) for each in runs),
@@ -125,7 +123,7 @@ SHARE: dict[str, dict[str, object]] = {
 }
 
 
-def share(repeats: int) -> list[dict[str, object]]:
+def share(repeats: int) -> list[Row]:
     results: dict[str, list[Result]] = {name: [] for name in SHARE}
     long_ttft_s: dict[str, list[float]] = {name: [] for name in SHARE}
     for repeat in range(repeats):
@@ -139,7 +137,6 @@ def share(repeats: int) -> list[dict[str, object]]:
             long_ttft_s[name] += result.ttft_s[20:]
     return [
         {
-            "work": "share",
             "variant": name,
             "ttft_p50_s": statistics.median(each.percentile(0.5) for each in runs),
             "ttft_p95_s": statistics.median(each.percentile(0.95) for each in runs),
@@ -147,15 +144,6 @@ def share(repeats: int) -> list[dict[str, object]]:
         }
         for name, runs in results.items()
     ]
-
-
-def as_table(rows: list[dict[str, object]]) -> list[str]:
-    names = [name for name in rows[0] if name != "work"]
-    lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
-    for row in rows:
-        cells = [f"{row[name]:.3g}" if isinstance(row[name], float) else str(row[name]) for name in names]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
 
 
 def main() -> None:
@@ -166,29 +154,15 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=120)
     parser.add_argument("--rate", type=float, default=16.0, help="requests per second")
     parser.add_argument("--work", choices=("batching", "share"), help="default: both")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--markdown", type=Path)
+    add_arguments(parser)
     args = parser.parse_args()
-    where = asdict(environment())
-    lines = [
-        "# What the scheduler's policies buy",
-        "",
-        *(f"- {key}: {value}" for key, value in where.items()),
-    ]
-    results = []
+    results = {}
     if args.work != "share":
-        rows = batching(args.repeats, args.requests, args.rate)
-        results += rows
-        lines += ["", f"{args.requests} requests, {args.rate} per second:", "", *as_table(rows)]
+        heading = f"{args.requests} requests, {args.rate} per second"
+        results[heading] = batching(args.repeats, args.requests, args.rate)
     if args.work != "batching":
-        rows = share(args.repeats)
-        results += rows
-        lines += ["", "20 short prompts:", "", *as_table(rows)]
-    sys.stdout.write("\n".join(lines) + "\n")
-    if args.markdown:
-        args.markdown.write_text("\n".join(lines) + "\n")
-    if args.json:
-        args.json.write_text(json.dumps({"environment": where, "results": results}, indent=2) + "\n")
+        results["20 short prompts"] = share(args.repeats)
+    report(args, "What the scheduler's policies buy", results)
 
 
 if __name__ == "__main__":
