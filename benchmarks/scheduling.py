@@ -3,9 +3,9 @@
 
     .venv/bin/python benchmarks/scheduling.py --repeats 3 --json out.json --markdown out.md
 
-`batching`: requests with log-normal lengths (32 tokens in, 60 out in the median; one answer in twenty is eight
-times as long) that arrive at random times, several times as fast as static batching serves them; continuous
-against static and dynamic batching, batches of 16.
+`batching`: requests with log-normal lengths (32 tokens in, 60 out in the median; one answer in twenty is
+eight times as long) that arrive at random times, several times as fast as static batching serves them;
+continuous against static and dynamic batching, batches of 16.
 `share`: 20 prompts of 40 tokens arrive within a second after one of 6,000 tokens, against the same 20 alone,
 with step_time and prompt_share on and off. Variants take turns in each repeat; ratios are of medians.
 """
