@@ -164,6 +164,15 @@ TECHNIQUES = (
         needs=("paged-cache", "batch-invariance"),
     ),
     Technique(
+        name="in-flight-sharing",
+        file="redline/core/in_flight.py",
+        switch="prefix_cache=False",
+        promise="exact",
+        summary="Of prompts that arrive together and begin alike, one computes what all of them take over.",
+        paper="Zheng et al., SGLang, NeurIPS 2024, arXiv:2312.07104",
+        needs=("prefix-reuse",),
+    ),
+    Technique(
         name="pinned-prefixes",
         file="redline/core/pins.py",
         switch=ALWAYS_ON,
