@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,11 @@ class PackedFloat:
     def zeros(cls, num_outputs: int, num_inputs: int, format: str) -> PackedFloat:
         panels = weight_memory.zeros((-(-num_outputs // BLOCK), num_inputs, BLOCK), float_dtype(format))
         return cls(panels, num_outputs, num_inputs, format)
+
+    @staticmethod
+    def num_bytes(num_outputs: int, num_inputs: int, format: str) -> int:
+        """Bytes of such a matrix, which need not exist."""
+        return -(-num_outputs // BLOCK) * BLOCK * num_inputs * int(float_dtype(format).itemsize)
 
     @property
     def nbytes(self) -> int:
@@ -114,6 +120,16 @@ class PackedInt:
             activation_bits=ACTIVATION_BITS[bits],
         )
 
+    @staticmethod
+    def num_bytes(
+        num_outputs: int, num_inputs: int, bits: int, scale_format: str, mins: bool, group: int = GROUP
+    ) -> int:
+        """Bytes of such a matrix, which need not exist."""
+        blocks, groups = -(-num_outputs // BLOCK), -(-num_inputs // GROUP)
+        shape, dtype = _scales_shape(blocks, num_inputs, scale_format, group)
+        scales = prod(shape) * dtype.itemsize
+        return blocks * groups * (BLOCK * GROUP * bits // 8) + scales * (2 if mins else 1)
+
     @property
     def nbytes(self) -> int:
         return int(self.codes.nbytes + self.scales.nbytes + (0 if self.mins is None else self.mins.nbytes))
@@ -139,12 +155,16 @@ class PackedInt:
 
 
 def _zero_scales(blocks: int, num_inputs: int, scale_format: str, group: int) -> Array:
+    return weight_memory.zeros(*_scales_shape(blocks, num_inputs, scale_format, group))
+
+
+def _scales_shape(blocks: int, num_inputs: int, scale_format: str, group: int) -> tuple[tuple[int, ...], Any]:
+    """Shape and dtype of the scales of a matrix, or of its mins."""
     if scale_format in ("f32", "f16"):
-        shape = (blocks, -(-num_inputs // GROUP) * (GROUP // group), BLOCK)
-        return weight_memory.zeros(shape, float_dtype(scale_format))
+        return (blocks, -(-num_inputs // GROUP) * (GROUP // group), BLOCK), float_dtype(scale_format)
     assert num_inputs % SUPERBLOCK == 0, f"{num_inputs = }"
     factor_bytes = SUPERBLOCK // group * BLOCK * int(scale_format.removeprefix("nested")) // 8
-    return weight_memory.zeros((blocks, num_inputs // SUPERBLOCK, 2 * BLOCK + factor_bytes), np.uint8)
+    return (blocks, num_inputs // SUPERBLOCK, 2 * BLOCK + factor_bytes), np.dtype(np.uint8)
 
 
 def float_dtype(format: str) -> Any:

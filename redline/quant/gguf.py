@@ -26,11 +26,10 @@ from redline.ops.arrays import F32, Array
 from redline.ops.packed import PackedFloat, PackedInt, as_bytes
 from redline.ops.registry import backend
 from redline.quant.base import Weight
-from redline.quant.float import FloatWeight, fill_float
+from redline.quant.float import ROWS_AT_ONCE, FloatWeight, fill_float
 from redline.quant.integer import IntWeight
 
 Part = tuple[Array, int]  # (raw blocks as bytes, number of outputs)
-ROWS_AT_ONCE = 1024  # dequantised at a time, so that no float copy of a whole tensor exists
 
 
 @dataclass(frozen=True)
@@ -89,6 +88,16 @@ def weight_from_gguf(
     if ggml_type in INT_TYPES:
         return _pack_int(rows, ggml_type, shape)
     return _pack_dequantised(rows, ggml_type, shape, "f16")
+
+
+def packed_bytes(ggml_type: int, shape: tuple[int, int], compute: str) -> int:
+    """Bytes of what `weight_from_gguf` makes of a tensor, without reading any of it."""
+    if compute == "float":
+        return PackedFloat.num_bytes(*shape, "f32")
+    if ggml_type in INT_TYPES:
+        block = INT_TYPES[ggml_type]
+        return PackedInt.num_bytes(*shape, block.bits, block.scales, block.mins, block.group)
+    return PackedFloat.num_bytes(*shape, FLOAT_TYPES.get(ggml_type, ("f16", 2))[0])
 
 
 def dequantise_gguf(blocks: Array, ggml_type: int, shape: tuple[int, ...]) -> F32:
