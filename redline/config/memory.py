@@ -1,4 +1,4 @@
-"""MemoryBudget: what a process will hold when everything it may use is in use, term by term, before it loads."""
+"""MemoryBudget: what a process will hold when all it may use is in use, term by term, before it loads."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ class KVBudget:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryBudget:
-    """Bytes of physical memory. The system gives most of it on first use, so a process grows into its budget."""
+    """Bytes of physical memory of a process that has used every block and run its largest steps.
+
+    The system gives most memory on first use, so a process grows into its budget.
+    """
 
     process_bytes: int  # held before the weights are read: Python, its modules, tokenizer, chat template
     weight_bytes: int  # as packed for the kernels

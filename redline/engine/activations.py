@@ -15,9 +15,10 @@ import numpy as np
 from redline.cache.paged import PagedKV
 from redline.layers.batch import Batch
 from redline.models.decoder import Decoder
+from redline.ops.heap_memory import HeapMemory
 from redline.ops.recording import padded_rows
 from redline.ops.registry import Backend
-from redline.ops.shapes import ArenaMemory, HeapMemory, Memory, shapes
+from redline.ops.shapes import ArenaMemory, Memory, shapes
 
 Kind = Callable[[Backend], Backend]  # what the engine does to a backend: fused or not
 

@@ -1,8 +1,8 @@
 """plan_memory(): the K/V blocks that fit, and all that the process will hold, before a weight is read.
 
-Most terms follow from shapes: weights, rotary tables, activations, decode graphs, keys and values. What Python
-and the kernels keep for themselves was measured once, on CPython 3.11 with glibc; tests/engine/test_budget.py
-holds the sum to what processes use.
+Most terms follow from shapes: weights, rotary tables, activations, decode graphs, keys and values. What
+Python and the kernels keep for themselves was measured once, on CPython 3.11 with glibc;
+tests/engine/test_budget.py holds the sum to what processes use.
 """
 
 from __future__ import annotations
@@ -33,9 +33,12 @@ GRAPH_CALL_BYTES = 314  # of a recorded kernel call, its share of the graph's ar
 CALLS_PER_LAYER = 5
 TOKEN_BYTES = 32  # of a token in the prefix index: its id, as part of a block's key
 BLOCK_BYTES = 736  # of a block beside its tokens: in the prefix index, in pools and tables
-# What a thread keeps: prepared rows, a panel of weights, a tile of attention.
-SCRATCH_BYTES = 2 * MIB
-THREAD_SCRATCH_BYTES = 512 * KIB
+# What kernels keep from call to call. The calling thread: the rows that all threads read, cut to fit a cache.
+# Each thread: panels of eight strips of weights, a tile of attention. Each matrix: a number for each output.
+ROWS_BYTES = 2 * MIB
+THREAD_BYTES = 256 * KIB
+THREAD_INPUT_BYTES = 256
+OUTPUT_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +74,7 @@ def plan_memory(
         rotary_bytes=sum(table_bytes(rope, context) for rope in spec.ropes),
         activation_bytes=_activation_bytes(config, decoder, kind, context),
         graph_bytes=sum(blocks) + _graph_bytes(config, spec, context) if blocks else 0,
-        scratch_bytes=SCRATCH_BYTES + runtime.threads * THREAD_SCRATCH_BYTES,
+        scratch_bytes=_scratch_bytes(runtime, sizes),
         table_bytes=(config.trace_events or 0) * EVENT_BYTES,
         offload_bytes=_offload_bytes(config),
         kv=(),
@@ -119,6 +122,11 @@ def _graph_bytes(config: EngineConfig, spec: ModelSpec, context: int) -> int:
         num_widths, width = num_widths + 1, 2 * width
     num_graphs = min(MAX_GRAPHS, config.max_batch * num_widths)
     return num_graphs * spec.num_layers * CALLS_PER_LAYER * GRAPH_CALL_BYTES
+
+
+def _scratch_bytes(runtime: RuntimeConfig, sizes: Sizes) -> int:
+    of_thread = THREAD_BYTES + THREAD_INPUT_BYTES * sizes.most_inputs
+    return ROWS_BYTES + runtime.threads * of_thread + OUTPUT_BYTES * sizes.num_outputs
 
 
 def _offload_bytes(config: EngineConfig) -> int:

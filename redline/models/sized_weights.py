@@ -26,7 +26,7 @@ from redline.quant.base import Weight
 from redline.quant.gguf import packed_bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SizedWeight:
     """The shape of a stored matrix. Runs on a backend of shapes alone (redline/ops/shapes.py)."""
 
@@ -50,13 +50,13 @@ class Sizes:
 
     def __init__(self) -> None:
         self.num_bytes = 0
-        self.largest_bytes = 0  # of one matrix
-        self.largest_inputs = 0  # of one matrix
+        self.num_outputs = 0  # of all matrices
+        self.most_inputs = 0  # of one matrix
 
     def matrix(self, num_outputs: int, num_inputs: int, num_bytes: int) -> SizedWeight:
         self.num_bytes += -(-num_bytes // LINE) * LINE
-        self.largest_bytes = max(self.largest_bytes, num_bytes)
-        self.largest_inputs = max(self.largest_inputs, num_inputs)
+        self.num_outputs += num_outputs
+        self.most_inputs = max(self.most_inputs, num_inputs)
         return SizedWeight(num_outputs, num_inputs, num_bytes)
 
     def vector(self, size: int) -> F32:

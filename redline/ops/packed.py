@@ -127,7 +127,7 @@ class PackedInt:
         """Bytes of such a matrix, which need not exist."""
         blocks, groups = -(-num_outputs // BLOCK), -(-num_inputs // GROUP)
         shape, dtype = _scales_shape(blocks, num_inputs, scale_format, group)
-        scales = prod(shape) * dtype.itemsize
+        scales = prod(shape) * int(dtype.itemsize)
         return blocks * groups * (BLOCK * GROUP * bits // 8) + scales * (2 if mins else 1)
 
     @property

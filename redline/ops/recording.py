@@ -28,8 +28,8 @@ def new_array(shape: tuple[int, ...]) -> F32:
     graph = _thread.graph
     if graph is None:
         return np.empty(shape, np.float32)
-    # As large as for the next power of two of rows: batches of similar size find the same blocks in the arena,
-    # in whatever order they come. Exact sizes, growing one by one, would each leave a block of their own.
+    # As large as for the next power of two of rows, so that batches of similar size find the same blocks in
+    # the arena, in whatever order they come. Exact sizes, growing one by one, would each leave one behind.
     array: F32 = graph.empty((padded_rows(shape[0]), *shape[1:]))[: shape[0]]
     return array
 

@@ -28,25 +28,6 @@ class Memory(Protocol):
         """Nothing lies there any more."""
 
 
-class HeapMemory:
-    """Every array has its own place. `peak_bytes`: the most that was taken at once."""
-
-    def __init__(self) -> None:
-        self._taken: dict[int, int] = {}
-        self._now_bytes = self._num_takes = 0
-        self.peak_bytes = 0
-
-    def take(self, num_bytes: int) -> int:
-        self._num_takes += 1
-        self._taken[self._num_takes] = num_bytes
-        self._now_bytes += num_bytes
-        self.peak_bytes = max(self.peak_bytes, self._now_bytes)
-        return self._num_takes
-
-    def give_back(self, place: int) -> None:
-        self._now_bytes -= self._taken.pop(place)
-
-
 class ArenaMemory:
     """As the arena of recorded graphs (csrc/graph.h) places arrays. `blocks`: the bytes of each."""
 
@@ -68,6 +49,24 @@ class ArenaMemory:
 
     def give_back(self, place: int) -> None:
         self._used.remove(place)
+
+
+# Ops whose result has the shape of their first operand.
+LIKE_FIRST = (
+    "rmsnorm",
+    "layernorm",
+    "add",
+    "multiply",
+    "match_magnitude",
+    "gate_mul",
+    "gaussian_topk",
+    "known_ids",
+    "softcap",
+    "scale",
+    "rope",
+    "attention",
+    "rope_attention",
+)
 
 
 def shapes(memory: Memory) -> Backend:
@@ -92,8 +91,6 @@ def shapes(memory: Memory) -> Backend:
     def halves(both_T2F: F32, *_: Any) -> F32:
         return new((len(both_T2F), both_T2F.shape[1] // 2))
 
-    same = ("rmsnorm", "layernorm", "add", "multiply", "match_magnitude", "gate_mul", "gaussian_topk")
-    same += ("known_ids", "softcap", "scale", "rope", "attention", "rope_attention")
     return Backend(
         name="shapes",
         empty=new,
@@ -105,5 +102,5 @@ def shapes(memory: Memory) -> Backend:
         gelu_mul=halves,
         mix=lambda x_TD, weights_TM, addend_TD: new(addend_TD.shape),
         kv_store=lambda *_: None,
-        **dict.fromkeys(same, like),
+        **dict.fromkeys(LIKE_FIRST, like),
     )
