@@ -42,15 +42,15 @@ class MemoryBudget:
     """
 
     process_bytes: int  # held before the weights are read: Python, its modules, tokenizer, chat template
-    weight_bytes: int  # as packed for the kernels
-    rotary_bytes: int  # cosines and sines up to the last position that the cache can hold
-    activation_bytes: int  # results of ops that live at once in the largest step
-    graph_bytes: int  # recorded decode steps and their results
-    scratch_bytes: int  # what the kernels' threads keep from call to call
-    table_bytes: int  # block tables, prefix index and trace, which grow with the blocks
-    offload_bytes: int  # host memory for blocks that leave the cache
-    kv: tuple[KVBudget, ...]  # for each kind of layer
-    free_bytes: int  # of the machine or the control group, when the process held process_bytes
+    free_bytes: int  # of the machine or the control group, at that moment
+    weight_bytes: int = 0  # as packed for the kernels
+    rotary_bytes: int = 0  # cosines and sines up to the last position that the cache can hold
+    activation_bytes: int = 0  # results of ops that live at once in the largest step
+    graph_bytes: int = 0  # recorded decode steps and their results
+    scratch_bytes: int = 0  # what the kernels' threads keep from call to call
+    table_bytes: int = 0  # block tables, prefix index and trace, which grow with the blocks
+    offload_bytes: int = 0  # host memory for blocks that leave the cache
+    kv: tuple[KVBudget, ...] = ()  # for each kind of layer
 
     @property
     def kv_bytes(self) -> int:
@@ -119,10 +119,10 @@ def _advice(terms: Sequence[tuple[str, int]]) -> str:
 
 
 def size(num_bytes: int) -> str:
-    """Bytes as people read them: 93.4 MiB, 2.25 GiB."""
-    if abs(num_bytes) < GIB:
-        return f"{num_bytes / MIB:.1f} MiB"
-    return f"{num_bytes / GIB:.2f} GiB"
+    """Bytes as people read them: 360.0 KiB, 93.4 MiB, 2.25 GiB."""
+    if abs(num_bytes) < MIB:
+        return f"{num_bytes / KIB:.1f} KiB"
+    return f"{num_bytes / MIB:.1f} MiB" if abs(num_bytes) < GIB else f"{num_bytes / GIB:.2f} GiB"
 
 
 def describe(budget: MemoryBudget) -> list[str]:

@@ -64,34 +64,89 @@ def plan_memory(
     bytes that are free while the process holds `process_bytes`. Raises ConfigError, and CapacityError when
     even the least that it needs does not fit.
     """
-    decoder, sizes = sized
-    spec, limits = decoder.spec, model_limits(decoder.spec, runtime.kv_format)
-    context, _ = resolve_context(config, spec.max_context)
-    blocks = arena_blocks(decoder, kind, config.max_batch) if replays(config, runtime) else []
-    fixed = MemoryBudget(
-        process_bytes=process_bytes,
-        weight_bytes=sizes.num_bytes,
-        rotary_bytes=sum(table_bytes(rope, context) for rope in spec.ropes),
-        activation_bytes=_activation_bytes(config, decoder, kind, context),
-        graph_bytes=sum(blocks) + _graph_bytes(config, spec, context) if blocks else 0,
-        scratch_bytes=_scratch_bytes(runtime, sizes),
-        table_bytes=(config.trace_events or 0) * EVENT_BYTES,
-        offload_bytes=_offload_bytes(config),
-        kv=(),
-        free_bytes=hardware.free_bytes,
-    )
-
-    def with_cache(num_blocks: tuple[int, ...]) -> MemoryBudget:
-        kv = _kv(config, limits, spec, runtime.kv_format, num_blocks)
-        tables = fixed.table_bytes + num_blocks[0] * (BLOCK_BYTES + config.block_size * TOKEN_BYTES)
-        return replace(fixed, kv=kv, table_bytes=tables)
-
-    check_fits(with_cache((least_blocks(config, context),) * len(limits.windows)), config.model)
-    room = replace(hardware, free_bytes=max(0, fixed.left_bytes - RESERVE_BYTES))
-    cache = resolve_cache(config, runtime, limits, room)
-    budget = with_cache(cache.num_blocks)
+    model = _Model(config, runtime, *sized, kind)
+    base = MemoryBudget(process_bytes=process_bytes, free_bytes=hardware.free_bytes)
+    least = (least_blocks(config, model.context),) * len(model.limits.windows)
+    check_fits(model.budget(base, least), config.model)
+    # Of the largest steps that any number of blocks allows; a smaller cache may leave a little more.
+    most = model.budget(base, (model.context * config.max_batch,) * len(least))
+    room = max(0, replace(most, kv=(), table_bytes=0).left_bytes - RESERVE_BYTES)
+    cache = resolve_cache(config, runtime, model.limits, replace(hardware, free_bytes=room))
+    budget = model.budget(base, cache.num_blocks)
     check_fits(budget, config.model)
-    return PlannedMemory(budget=budget, cache=cache, arena_blocks=blocks)
+    return PlannedMemory(budget=budget, cache=cache, arena_blocks=model.arena_blocks)
+
+
+class _Model:
+    """A model as one configuration runs it."""
+
+    def __init__(
+        self, config: EngineConfig, runtime: RuntimeConfig, decoder: Decoder, sizes: Sizes, kind: Kind
+    ) -> None:
+        self.config, self.runtime, self.decoder, self.sizes, self.kind = config, runtime, decoder, sizes, kind
+        self.spec = decoder.spec
+        self.limits = model_limits(self.spec, runtime.kv_format)
+        self.context, _ = resolve_context(config, self.spec.max_context)
+        blocks = arena_blocks(decoder, kind, config.max_batch) if replays(config, runtime) else []
+        self.arena_blocks = blocks
+
+    def budget(self, base: MemoryBudget, num_blocks: tuple[int, ...]) -> MemoryBudget:
+        """`base` with all that so many blocks of each kind of layer allow."""
+        config, cached = self.config, self._cached_tokens(num_blocks)
+        longest = min(self.context, cached)
+        trace = (config.trace_events or 0) * EVENT_BYTES
+        return replace(
+            base,
+            weight_bytes=self.sizes.num_bytes,
+            rotary_bytes=sum(table_bytes(rope, longest) for rope in self.spec.ropes),
+            activation_bytes=self._activation_bytes(cached),
+            graph_bytes=self._graph_bytes(longest),
+            scratch_bytes=self._scratch_bytes(),
+            table_bytes=trace + num_blocks[0] * (BLOCK_BYTES + config.block_size * TOKEN_BYTES),
+            offload_bytes=_offload_bytes(config),
+            kv=self._kv(num_blocks),
+        )
+
+    def _cached_tokens(self, num_blocks: tuple[int, ...]) -> int:
+        """How many a full cache holds; layers with windows alone give theirs up as they go."""
+        most = self.config.max_batch * self.context
+        return most if self.spec.windows[0] else min(most, num_blocks[0] * self.config.block_size)
+
+    def _activation_bytes(self, cached_tokens: int) -> int:
+        """Of the largest step: as many tokens as it may have, and logits for a full batch."""
+        batch, chunk = self.config.max_batch, self.config.chunked_prefill
+        num_tokens = min(self.context + batch if chunk is None else chunk, cached_tokens)
+        return step_bytes(self.decoder, self.kind, num_tokens, min(batch, num_tokens))
+
+    def _graph_bytes(self, longest: int) -> int:
+        """Of as many recorded steps as there are sizes of batches and widths of block tables."""
+        if not self.arena_blocks:
+            return 0
+        num_widths, width = 1, LEAST_WIDTH
+        while width * self.config.block_size < longest:
+            num_widths, width = num_widths + 1, 2 * width
+        num_graphs = min(MAX_GRAPHS, self.config.max_batch * num_widths)
+        of_graph = self.spec.num_layers * CALLS_PER_LAYER * GRAPH_CALL_BYTES
+        return sum(self.arena_blocks) + num_graphs * of_graph
+
+    def _scratch_bytes(self) -> int:
+        of_thread = THREAD_BYTES + THREAD_INPUT_BYTES * self.sizes.most_inputs
+        return ROWS_BYTES + self.runtime.threads * of_thread + OUTPUT_BYTES * self.sizes.num_outputs
+
+    def _kv(self, num_blocks: tuple[int, ...]) -> tuple[KVBudget, ...]:
+        spec, block_size = self.spec, self.config.block_size
+        token_bytes = self.limits.kv_bytes_per_token[self.runtime.kv_format]
+        return tuple(
+            KVBudget(
+                window=window,
+                num_layers=spec.kv_layers_of_group[group],
+                num_sharing=spec.group_of_layer.count(group) - spec.kv_layers_of_group[group],
+                block_size=block_size,
+                block_bytes=token_bytes[group] * block_size,
+                num_blocks=num_blocks[group],
+            )
+            for group, window in enumerate(spec.windows)
+        )
 
 
 def replays(config: EngineConfig, runtime: RuntimeConfig) -> bool:
@@ -108,46 +163,5 @@ def model_limits(spec: ModelSpec, kv_format: str) -> ModelLimits:
     )
 
 
-def _activation_bytes(config: EngineConfig, decoder: Decoder, kind: Kind, context: int) -> int:
-    """Of the largest step: as many tokens as it may have, and logits for a full batch."""
-    most = context + config.max_batch if config.chunked_prefill is None else config.chunked_prefill
-    num_tokens = min(most, config.max_batch * context)
-    return step_bytes(decoder, kind, num_tokens, min(config.max_batch, num_tokens))
-
-
-def _graph_bytes(config: EngineConfig, spec: ModelSpec, context: int) -> int:
-    """Of as many recorded steps as there are sizes of batches and widths of block tables."""
-    num_widths, width = 1, LEAST_WIDTH
-    while width * config.block_size < context:
-        num_widths, width = num_widths + 1, 2 * width
-    num_graphs = min(MAX_GRAPHS, config.max_batch * num_widths)
-    return num_graphs * spec.num_layers * CALLS_PER_LAYER * GRAPH_CALL_BYTES
-
-
-def _scratch_bytes(runtime: RuntimeConfig, sizes: Sizes) -> int:
-    of_thread = THREAD_BYTES + THREAD_INPUT_BYTES * sizes.most_inputs
-    return ROWS_BYTES + runtime.threads * of_thread + OUTPUT_BYTES * sizes.num_outputs
-
-
 def _offload_bytes(config: EngineConfig) -> int:
     return 0 if config.offload_memory is None else parse_bytes("offload_memory", config.offload_memory)
-
-
-def _kv(
-    config: EngineConfig,
-    limits: ModelLimits,
-    spec: ModelSpec,
-    kv_format: str,
-    num_blocks: tuple[int, ...],
-) -> tuple[KVBudget, ...]:
-    return tuple(
-        KVBudget(
-            window=window,
-            num_layers=stored,
-            num_sharing=spec.group_of_layer.count(group) - stored,
-            block_size=config.block_size,
-            block_bytes=limits.kv_bytes_per_token[kv_format][group] * config.block_size,
-            num_blocks=num_blocks[group],
-        )
-        for group, (window, stored) in enumerate(zip(spec.windows, spec.kv_layers_of_group, strict=True))
-    )

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from redline.ops.arrays import Array
-from redline.ops.weight_memory import weight_memory
+from redline.ops.weight_memory import PassingMemory, WeightMemory, weight_memory
+
+Memory = WeightMemory | PassingMemory
 
 BLOCK = 16
 GROUP = 32
@@ -38,8 +40,10 @@ class PackedFloat:
     format: str
 
     @classmethod
-    def zeros(cls, num_outputs: int, num_inputs: int, format: str) -> PackedFloat:
-        panels = weight_memory.zeros((-(-num_outputs // BLOCK), num_inputs, BLOCK), float_dtype(format))
+    def zeros(
+        cls, num_outputs: int, num_inputs: int, format: str, memory: Memory = weight_memory
+    ) -> PackedFloat:
+        panels = memory.zeros((-(-num_outputs // BLOCK), num_inputs, BLOCK), float_dtype(format))
         return cls(panels, num_outputs, num_inputs, format)
 
     @staticmethod
@@ -93,7 +97,7 @@ class PackedInt:
     activation_bits: int = 8
 
     @classmethod
-    def zeros(
+    def zeros(  # noqa: PLR0913 - what makes a format
         cls,
         num_outputs: int,
         num_inputs: int,
@@ -103,13 +107,15 @@ class PackedInt:
         mins: bool,
         group: int = GROUP,
         codebook: Array | None = None,
+        memory: Memory = weight_memory,
     ) -> PackedInt:
         assert bits in CODE_BITS, f"{bits = }"
         blocks, groups = -(-num_outputs // BLOCK), -(-num_inputs // GROUP)
+        scales = _scales_shape(blocks, num_inputs, scale_format, group)
         return cls(
-            codes=weight_memory.zeros((blocks, groups, BLOCK * GROUP * bits // 8), np.uint8),
-            scales=_zero_scales(blocks, num_inputs, scale_format, group),
-            mins=_zero_scales(blocks, num_inputs, scale_format, group) if mins else None,
+            codes=memory.zeros((blocks, groups, BLOCK * GROUP * bits // 8), np.uint8),
+            scales=memory.zeros(*scales),
+            mins=memory.zeros(*scales) if mins else None,
             num_outputs=num_outputs,
             num_inputs=num_inputs,
             bits=bits,
@@ -152,10 +158,6 @@ class PackedInt:
             self.num_outputs,
             self.num_inputs,
         )
-
-
-def _zero_scales(blocks: int, num_inputs: int, scale_format: str, group: int) -> Array:
-    return weight_memory.zeros(*_scales_shape(blocks, num_inputs, scale_format, group))
 
 
 def _scales_shape(blocks: int, num_inputs: int, scale_format: str, group: int) -> tuple[tuple[int, ...], Any]:
