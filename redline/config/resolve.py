@@ -88,9 +88,11 @@ def resolve_cache(
     context, reason = resolve_context(config, model.trained_context)
     reasons = [reason] if reason else []
     block_bytes = [each * config.block_size for each in model.kv_bytes_per_token[runtime.kv_format]]
+    least = least_blocks(config, context)
     useful = [_useful_blocks(config, context, window) for window in model.windows]
     if config.kv_memory == "auto":
         budget = min(int(hardware.free_bytes * AUTO_KV_SHARE), AUTO_KV_BYTES_MAX)
+        budget = max(budget, least * sum(block_bytes))  # whoever calls has seen that it fits
         num_blocks = share_blocks(budget, block_bytes, useful)
         reasons.append(
             f"kv_memory={_bytes(num_blocks, block_bytes)} bytes: up to {AUTO_KV_SHARE:.0%} of the memory "
@@ -100,7 +102,6 @@ def resolve_cache(
     else:
         budget = parse_bytes("kv_memory", config.kv_memory)
         num_blocks = share_blocks(budget, block_bytes, useful)
-    least = least_blocks(config, context)
     if min(num_blocks) < least:
         raise ConfigError(
             f"kv_memory gives {min(num_blocks)} blocks of {config.block_size} tokens ({sum(block_bytes)} "

@@ -66,11 +66,12 @@ def plan_memory(
     """
     model = _Model(config, runtime, *sized, kind)
     base = MemoryBudget(process_bytes=process_bytes, free_bytes=hardware.free_bytes)
-    least = (least_blocks(config, model.context),) * len(model.limits.windows)
-    check_fits(model.budget(base, least), config.model)
-    # Of the largest steps that any number of blocks allows; a smaller cache may leave a little more.
-    most = model.budget(base, (model.context * config.max_batch,) * len(least))
-    room = max(0, replace(most, kv=(), table_bytes=0).left_bytes - RESERVE_BYTES)
+    # With the largest steps that any cache allows: "auto" must not live off what these need.
+    least = model.budget(base, model.least_blocks)
+    least = replace(model.budget(base, model.useful_blocks), kv=least.kv, table_bytes=least.table_bytes)
+    if config.kv_memory == "auto":
+        check_fits(least, config.model)
+    room = max(0, least.left_bytes + least.kv_bytes - RESERVE_BYTES)
     cache = resolve_cache(config, runtime, model.limits, replace(hardware, free_bytes=room))
     budget = model.budget(base, cache.num_blocks)
     check_fits(budget, config.model)
@@ -89,6 +90,16 @@ class _Model:
         self.context, _ = resolve_context(config, self.spec.max_context)
         blocks = arena_blocks(decoder, kind, config.max_batch) if replays(config, runtime) else []
         self.arena_blocks = blocks
+
+    @property
+    def least_blocks(self) -> tuple[int, ...]:
+        """Without which nothing runs."""
+        return (least_blocks(self.config, self.context),) * len(self.spec.windows)
+
+    @property
+    def useful_blocks(self) -> tuple[int, ...]:
+        """At least as many as can be filled."""
+        return (self.config.max_batch * self.context,) * len(self.spec.windows)
 
     def budget(self, base: MemoryBudget, num_blocks: tuple[int, ...]) -> MemoryBudget:
         """`base` with all that so many blocks of each kind of layer allow."""

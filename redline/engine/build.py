@@ -1,4 +1,4 @@
-"""build_engine(): the only place, with scheduling.py, that reads switches.
+"""build_engine(): the only place, with scheduling.py and budget.py, that reads switches.
 
 Each is settled here by choosing an implementation.
 """
