@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
     import redline.server.serve  # noqa: F401
 
     llm = open_async_llm(args)
-    sys.stdout.write("\n".join(describe(llm.memory)) + "\n")
-    sys.stdout.flush()
+    # Beside the log: the first line on stdout says where the server listens, and programs read it.
+    sys.stderr.write("\n".join(describe(llm.memory)) + "\n")
     try:
         asyncio.run(_serve(llm, config))
     finally:

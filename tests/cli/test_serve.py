@@ -31,9 +31,9 @@ def test_the_memory_budget_is_shown_before_the_server_listens(run, monkeypatch) 
     budget = MemoryBudget(process_bytes=2**26, free_bytes=2**31, weight_bytes=2**30)
     monkeypatch.setattr(serve, "open_async_llm", lambda args: SimpleNamespace(memory=budget))
     monkeypatch.setattr(serve, "_serve", nothing)
-    code, out, _ = run("serve", "--model", "m")
-    assert code == 0 and out == "\n".join(describe(budget)) + "\nlistening\n"
-    assert "weights            1.00 GiB" in out
+    code, out, err = run("serve", "--model", "m")
+    assert (code, out) == (0, "listening\n")
+    assert err == "\n".join(describe(budget)) + "\n" and "1.00 GiB" in err
 
 
 @pytest.mark.parametrize("port", ["-1", "65536"])
