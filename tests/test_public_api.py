@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import redline
+from redline.config import memory
 from redline.config.engine import EngineConfig
 
 ROOT = Path(__file__).parent.parent
@@ -37,6 +38,14 @@ FIELDS = {
         "num_output_tokens", "num_cached_tokens", "num_draft_tokens", "num_accepted_tokens",
         "num_preemptions",
     ],
+}  # fmt: skip
+
+MEMORY = {
+    "MemoryBudget": [
+        "process_bytes", "free_bytes", "weight_bytes", "rotary_bytes", "activation_bytes", "graph_bytes",
+        "scratch_bytes", "table_bytes", "offload_bytes", "kv",
+    ],
+    "KVBudget": ["window", "num_layers", "num_sharing", "block_size", "block_bytes", "num_blocks"],
 }  # fmt: skip
 
 METHODS = {
@@ -76,6 +85,12 @@ def test_every_name_loads_and_an_unknown_one_is_an_attribute_error() -> None:
 @pytest.mark.parametrize("name", FIELDS)
 def test_fields_are_frozen(name: str) -> None:
     assert [field.name for field in dataclasses.fields(getattr(redline, name))] == FIELDS[name]
+
+
+@pytest.mark.parametrize("name", MEMORY)
+def test_the_memory_budget_is_frozen(name: str) -> None:
+    assert [field.name for field in dataclasses.fields(getattr(memory, name))] == MEMORY[name]
+    assert all(isinstance(cls.memory, property) for cls in (redline.LLM, redline.AsyncLLM))
 
 
 @pytest.mark.parametrize("name", METHODS)

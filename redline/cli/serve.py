@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from redline.cli.engine_flags import add_engine_flags
 from redline.cli.loading import open_async_llm
+from redline.config.memory import describe
 from redline.server.config import ServerConfig
 
 if TYPE_CHECKING:
@@ -37,7 +39,12 @@ def run(args: argparse.Namespace) -> int:
     config = server_config(args)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # the server says itself where it listens
+    # Before the model: what the process holds until then is part of its memory budget.
+    import redline.server.serve  # noqa: F401
+
     llm = open_async_llm(args)
+    # Beside the log: the first line on stdout says where the server listens, and programs read it.
+    sys.stderr.write("\n".join(describe(llm.memory)) + "\n")
     try:
         asyncio.run(_serve(llm, config))
     finally:

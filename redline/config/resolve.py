@@ -9,7 +9,7 @@ from typing import Literal
 from redline.config.engine import EngineConfig, parse_bytes
 from redline.errors import ConfigError
 
-AUTO_KV_SHARE = 0.5  # of the memory that is free once the weights are in
+AUTO_KV_SHARE = 0.5  # of the memory that is free beside all else the process will hold
 AUTO_KV_BYTES_MAX = 8 * 2**30
 DEFAULT_CONTEXT_MAX = 32_768  # a longer context is honoured when asked for
 
@@ -81,25 +81,27 @@ def resolve_runtime(config: EngineConfig, hardware: Hardware, env_threads: int |
 def resolve_cache(
     config: EngineConfig, runtime: RuntimeConfig, model: ModelLimits, hardware: Hardware
 ) -> CacheConfig:
-    """Settle the context and the number of K/V blocks.
+    """Settle the context and the number of K/V blocks; `hardware` has what is free for these alone.
 
     Raises ConfigError when the budget holds not even two blocks (one, where that is all the context takes).
     """
-    reasons: list[str] = []
-    context = _context(config, model, reasons)
+    context, reason = resolve_context(config, model.trained_context)
+    reasons = [reason] if reason else []
     block_bytes = [each * config.block_size for each in model.kv_bytes_per_token[runtime.kv_format]]
+    least = least_blocks(config, context)
     useful = [_useful_blocks(config, context, window) for window in model.windows]
     if config.kv_memory == "auto":
         budget = min(int(hardware.free_bytes * AUTO_KV_SHARE), AUTO_KV_BYTES_MAX)
+        budget = max(budget, least * sum(block_bytes))  # whoever calls has seen that it fits
         num_blocks = share_blocks(budget, block_bytes, useful)
         reasons.append(
-            f"kv_memory={_bytes(num_blocks, block_bytes)} bytes: up to {AUTO_KV_SHARE:.0%} of the free "
-            f"memory, at most {AUTO_KV_BYTES_MAX // 2**30} GiB and what {config.max_batch} sequences can fill"
+            f"kv_memory={_bytes(num_blocks, block_bytes)} bytes: up to {AUTO_KV_SHARE:.0%} of the memory "
+            f"left beside weights and activations, at most {AUTO_KV_BYTES_MAX // 2**30} GiB and what "
+            f"{config.max_batch} sequences can fill"
         )
     else:
         budget = parse_bytes("kv_memory", config.kv_memory)
         num_blocks = share_blocks(budget, block_bytes, useful)
-    least = -(-min(context, 2 * config.block_size) // config.block_size)
     if min(num_blocks) < least:
         raise ConfigError(
             f"kv_memory gives {min(num_blocks)} blocks of {config.block_size} tokens ({sum(block_bytes)} "
@@ -112,6 +114,24 @@ def resolve_cache(
         kv_bytes=_bytes(num_blocks, block_bytes),
         reasons=tuple(reasons),
     )
+
+
+def resolve_context(config: EngineConfig, trained_context: int) -> tuple[int, str | None]:
+    """Tokens of one sequence, and why, unless the user said so. Raises ConfigError when they are too many."""
+    if config.max_context is None:
+        context = min(trained_context, DEFAULT_CONTEXT_MAX)
+        return context, f"max_context={context}: the model was trained for {trained_context}"
+    if config.max_context > trained_context:
+        raise ConfigError(
+            f"max_context is {config.max_context}, but the model was trained for {trained_context} "
+            "tokens; lower max_context"
+        )
+    return config.max_context, None
+
+
+def least_blocks(config: EngineConfig, context: int) -> int:
+    """Of each layer group, that anything can run: two, or one where that is all the context takes."""
+    return -(-min(context, 2 * config.block_size) // config.block_size)
 
 
 def share_blocks(budget: int, block_bytes: Sequence[int], useful: Sequence[int]) -> tuple[int, ...]:
@@ -137,16 +157,3 @@ def _useful_blocks(config: EngineConfig, context: int, window: int) -> int:
 
 def _bytes(num_blocks: Sequence[int], block_bytes: Sequence[int]) -> int:
     return sum(count * each for count, each in zip(num_blocks, block_bytes, strict=True))
-
-
-def _context(config: EngineConfig, model: ModelLimits, reasons: list[str]) -> int:
-    if config.max_context is None:
-        context = min(model.trained_context, DEFAULT_CONTEXT_MAX)
-        reasons.append(f"max_context={context}: the model was trained for {model.trained_context}")
-        return context
-    if config.max_context > model.trained_context:
-        raise ConfigError(
-            f"max_context is {config.max_context}, but the model was trained for {model.trained_context} "
-            "tokens; lower max_context"
-        )
-    return config.max_context

@@ -1,6 +1,7 @@
 """Trace: what the scheduler decided about whom, in a ring of the latest events.
 
-An event costs a tuple and an append; tokens of a decode have none of their own, the step's event counts them.
+An event costs one call that packs it into EVENT_BYTES; tokens of a decode have none of their own, the step's
+event counts them.
 What is kept says why a request waited, where its prompt left what was cached, who made it give way:
 explain.py turns it into words, engine/chrome_trace.py into a picture. `trace_events=None` puts NullTrace in
 its place.
@@ -8,12 +9,18 @@ its place.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Literal, NamedTuple, Protocol
+from struct import Struct
+from typing import Literal, NamedTuple, Protocol, cast, get_args
 
 Kind = Literal["queue", "refuse", "admit", "load", "chunk", "preempt", "finish", "evict", "step"]
 EVERYONE = -1  # the sequence id of events that are about no single one
+MAX_VALUES = 5
+# time, step, sequence, kind, how many values, which of them are texts (bits), values
+_EVENT = Struct(f"<dIqBBB{MAX_VALUES}i")
+EVENT_BYTES = _EVENT.size
+_KINDS: tuple[Kind, ...] = get_args(Kind)
+_NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
 
 
 class Event(NamedTuple):
@@ -64,21 +71,51 @@ class NullTrace:
 
 
 class RingTrace:
-    """Keeps the latest `num_events`."""
+    """Keeps the latest `num_events`, packed: as tuples they would take six times the memory."""
 
     def __init__(self, num_events: int, clock: Callable[[], float]) -> None:
-        self._events: deque[Event] = deque(maxlen=num_events)
+        self._capacity = num_events
+        self._ring = bytearray(num_events * EVENT_BYTES)  # the system gives it as it fills
+        self._num_events = 0  # ever recorded
+        self._texts: list[str] = []  # the few reasons there are
+        self._numbers: dict[str, int] = {}
         self._clock = clock
         self._step = 0
 
     def record(self, seq_id: int, kind: Kind, *values: int | str) -> None:
-        self._events.append(Event(self._clock(), self._step, seq_id, kind, values))
+        count, texts = len(values), 0
+        numbers = [0] * MAX_VALUES
+        for place, value in enumerate(values):
+            if isinstance(value, str):
+                texts |= 1 << place
+                value = self._number(value)
+            numbers[place] = value
+        at = self._num_events % self._capacity * EVENT_BYTES
+        step = self._step & 0xFFFFFFFF
+        _EVENT.pack_into(self._ring, at, self._clock(), step, seq_id, _NUMBERS[kind], count, texts, *numbers)
+        self._num_events += 1
 
     def next_step(self) -> None:
         self._step += 1
 
     def events(self) -> list[Event]:
-        return list(self._events)
+        total, ring = self._num_events, bytes(self._ring)
+        first = max(0, self._num_events - self._capacity)  # another thread may have gone on meanwhile
+        return [self._unpack(ring, index % self._capacity * EVENT_BYTES) for index in range(first, total)]
+
+    def _number(self, text: str) -> int:
+        if text not in self._numbers:
+            self._texts.append(text)
+            self._numbers[text] = len(self._numbers)
+        return self._numbers[text]
+
+    def _unpack(self, ring: bytes, at: int) -> Event:
+        time_s, step, seq_id, kind, count, texts, *numbers = _EVENT.unpack_from(ring, at)
+        values = tuple(
+            self._texts[number] if texts >> place & 1 else cast(int, number)
+            for place, number in enumerate(numbers[:count])
+        )
+        return Event(time_s, step, seq_id, _KINDS[kind], values)
 
 
 def of_sequence(events: Iterable[Event], seq_id: int) -> list[Event]:

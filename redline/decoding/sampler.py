@@ -18,6 +18,7 @@ from redline.config.sampling import SamplingParams
 from redline.decoding.random import uniform
 from redline.errors import RequestError
 
+MAX_GATHERED = 8  # rows of logits copied at a time, for their log-probabilities
 NO_TOKEN = -1  # what the sampling ops answer for a row of NaN or of nothing but -inf
 
 
@@ -95,13 +96,15 @@ class Sampler:
         ]
         if not wanted:
             return found
-        indices = [index for index, _ in wanted]
         most = max(max(count for _, count in wanted), 1)
-        chosen = np.array([token_ids[index] for index in indices], np.int32)
-        ids_Rk, logprobs_Rk, chosen_R, rank_R = self._ops.top_logprobs(logits_RV[indices], most, chosen)
-        for place, (index, count) in enumerate(wanted):
-            top = list(zip(ids_Rk[place, :count].tolist(), logprobs_Rk[place, :count].tolist(), strict=True))
-            found[index] = TokenLogprob(token_ids[index], float(chosen_R[place]), int(rank_R[place]), top)
+        for start in range(0, len(wanted), MAX_GATHERED):
+            some = wanted[start : start + MAX_GATHERED]
+            indices = [index for index, _ in some]
+            chosen = np.array([token_ids[index] for index in indices], np.int32)
+            results = self._ops.top_logprobs(logits_RV[indices], most, chosen)
+            for (index, count), ids_k, logprobs_k, logprob, rank in zip(some, *results, strict=True):
+                top = list(zip(ids_k[:count].tolist(), logprobs_k[:count].tolist(), strict=True))
+                found[index] = TokenLogprob(token_ids[index], float(logprob), int(rank), top)
         return found
 
 

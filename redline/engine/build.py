@@ -1,4 +1,4 @@
-"""build_engine(): the only place, with scheduling.py, that reads switches.
+"""build_engine(): the only place, with scheduling.py and budget.py, that reads switches.
 
 Each is settled here by choosing an implementation.
 """
@@ -10,21 +10,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from redline import env
-from redline.cache.paged import PagedKV, block_bytes
+from redline.cache.paged import PagedKV
 from redline.config.engine import EngineConfig
-from redline.config.resolve import ModelLimits, RuntimeConfig, resolve_cache, resolve_runtime
+from redline.config.memory import MemoryBudget
+from redline.config.resolve import RuntimeConfig, resolve_runtime
 from redline.decoding.sampler import Sampler
+from redline.engine.budget import plan_memory, replays
 from redline.engine.engine import Engine
 from redline.engine.forward import EagerForward, ReplayForward
 from redline.engine.inputs import PromptEncoder
-from redline.engine.memory import hardware
+from redline.engine.memory import hardware, rss_bytes
 from redline.engine.offloading import build_offloading
 from redline.engine.scheduling import build_scheduler
-from redline.models.load import load_model
+from redline.models.load import open_files
 from redline.models.pull import resolve_model
 from redline.models.spec import ModelSpec
 from redline.ops import memory, threads
-from redline.ops.registry import backend
+from redline.ops.registry import Backend, backend
 from redline.ops.unfused import unfused
 
 Progress = Callable[[int, int], None]
@@ -36,7 +38,7 @@ class BuiltEngine:
 
     engine: Engine
     reasons: tuple[str, ...]
-    kv_bytes: int
+    memory: MemoryBudget
 
 
 def build_engine(config: EngineConfig, progress: Progress | None = None) -> BuiltEngine:
@@ -45,14 +47,16 @@ def build_engine(config: EngineConfig, progress: Progress | None = None) -> Buil
     Raises ConfigError, ModelError or CapacityError.
     """
     runtime = resolve_runtime(config, hardware(), env.num_threads())
-    ops = backend(runtime.backend) if config.fusion else unfused(backend(runtime.backend))
+    kind = _as_it_is if config.fusion else unfused
+    ops = kind(backend(runtime.backend))
     threads.set_num_threads(runtime.threads)
     memory.keep_freed_memory()
     path = resolve_model(config.model)
-    model = load_model(path, ops, runtime.compute, config.max_context, progress)
+    files = open_files(path)
+    planned = plan_memory(config, runtime, files.size(ops, runtime.compute), kind, hardware(), rss_bytes())
+    cache = planned.cache
+    model = files.load(ops, runtime.compute, cache.max_context, progress)
     spec = model.spec
-    cache = resolve_cache(config, runtime, _limits(spec, runtime.kv_format), hardware())
-    model.set_max_context(cache.max_context)
     kv = PagedKV(
         groups=spec.group_of_layer,
         num_blocks=cache.num_blocks,
@@ -62,12 +66,14 @@ def build_engine(config: EngineConfig, progress: Progress | None = None) -> Buil
         dtype=runtime.kv_format,
         owners=spec.kv_owners,
     )
-    forward = ReplayForward if config.graph_replay and runtime.backend == "cpu" else EagerForward
     offloading = build_offloading(config, kv, path, _kv_settings(config, runtime, spec, cache.max_context))
+    replay = replays(config, runtime)
     engine = Engine(
         model=model,
         kv=kv,
-        forward=forward(model.decoder, kv),
+        forward=ReplayForward(model.decoder, kv, planned.arena_blocks)
+        if replay
+        else EagerForward(model.decoder, kv),
         scheduler=build_scheduler(
             config, spec.windows, cache.num_blocks, cache.max_context, offloading.offload
         ),
@@ -78,7 +84,11 @@ def build_engine(config: EngineConfig, progress: Progress | None = None) -> Buil
         reload=offloading.reload,
     )
     reasons = runtime.reasons + cache.reasons
-    return BuiltEngine(engine=engine, reasons=reasons, kv_bytes=cache.kv_bytes)
+    return BuiltEngine(engine=engine, reasons=reasons, memory=planned.budget)
+
+
+def _as_it_is(ops: Backend) -> Backend:
+    return ops
 
 
 def _kv_settings(
@@ -93,12 +103,3 @@ def _kv_settings(
         "block_size": config.block_size,
         "max_context": max_context if dynamic else None,
     }
-
-
-def _limits(spec: ModelSpec, kv_format: str) -> ModelLimits:
-    """Where the format does not fit the heads, block_bytes() raises ConfigError."""
-    sizes = (1, spec.num_kv_heads, spec.head_dim, kv_format)
-    token_bytes = tuple(block_bytes(count, *sizes) for count in spec.kv_layers_of_group)
-    return ModelLimits(
-        trained_context=spec.max_context, kv_bytes_per_token={kv_format: token_bytes}, windows=spec.windows
-    )

@@ -8,6 +8,7 @@ CUDA graphs do for GPUs.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -49,9 +50,13 @@ class _Recorded:
 
 
 class ReplayForward:
-    """Steps in which every sequence decodes one token are replayed, all others run op by op."""
+    """Steps in which every sequence decodes one token are replayed, all others run op by op.
 
-    def __init__(self, decoder: Decoder, kv: PagedKV) -> None:
+    `arena_blocks`: bytes of the blocks of memory that all graphs share (see engine/activations.py), so that
+    there are as many whatever batch comes first.
+    """
+
+    def __init__(self, decoder: Decoder, kv: PagedKV, arena_blocks: Sequence[int] = ()) -> None:
         from redline import _kernels
 
         self._kernels = _kernels
@@ -59,6 +64,9 @@ class ReplayForward:
         self._kv = kv
         self._arena = _kernels.Arena()
         self._graphs: OrderedDict[tuple[int, ...], _Recorded] = OrderedDict()
+        graph = _kernels.Graph(self._arena)
+        held = [graph.empty((num_bytes // 4,)) for num_bytes in arena_blocks]
+        del held  # given back, and the system has yet to give what was never written
 
     def __call__(self, batch: Batch) -> F32:
         if not len(batch.token_ids_T) == len(batch.context_lens_S) == len(batch.logit_rows_R):

@@ -31,7 +31,7 @@ def free_bytes(cgroup: Path = CGROUP) -> int:
     Cached file pages count as used there, but give way when memory is asked for: those of a model file that
     was just read, above all.
     """
-    limits = [_meminfo("MemAvailable")]
+    limits = [_kib_of(Path("/proc/meminfo"), "MemAvailable")]
     for folder, limit, usage, cached in (
         (cgroup, "memory.max", "memory.current", "inactive_file"),
         (cgroup / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -42,16 +42,19 @@ def free_bytes(cgroup: Path = CGROUP) -> int:
     return min(limits)
 
 
+def rss_bytes() -> int:
+    """Physical memory that this process holds, mapped pages of files included."""
+    return _kib_of(Path("/proc/self/status"), "VmRSS")
+
+
 def peak_rss_bytes() -> int:
     """The most physical memory this process has held so far."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    return _kib_of(Path("/proc/self/status"), "VmHWM")
 
 
-def _meminfo(key: str) -> int:
-    for line in Path("/proc/meminfo").read_text().splitlines():
+def _kib_of(path: Path, key: str) -> int:
+    """Bytes of a line such as "VmRSS:  1234 kB"; 0 where there is none."""
+    for line in path.read_text().splitlines():
         if line.startswith(key + ":"):
             return int(line.split()[1]) * 1024
     return 0

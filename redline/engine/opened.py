@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from redline.config.engine import EngineConfig
+from redline.config.memory import MemoryBudget
 from redline.engine.build import build_engine
 from redline.engine.engine import Engine
 from redline.engine.outputs import EngineStats
@@ -28,8 +29,18 @@ class OpenedModel:
         self.config = EngineConfig.from_dict({"model": model, **options})
         built = build_engine(self.config, progress)
         self.reasons = built.reasons
-        self.kv_bytes = built.kv_bytes
+        self._memory = built.memory
         self._engine: Engine = built.engine
+
+    @property
+    def memory(self) -> MemoryBudget:
+        """What this process holds when every K/V block has been used, as worked out before it loaded."""
+        return self._memory
+
+    @property
+    def kv_bytes(self) -> int:
+        """Bytes of all K/V blocks."""
+        return self._memory.kv_bytes
 
     @property
     def model_name(self) -> str:

@@ -43,16 +43,31 @@ class RotaryTable:
         if num_positions <= have:
             return False
         wanted = max(num_positions, min(2 * have, self.max_context))
-        angles = [self._angles(start) for start in range(have, wanted, CHUNK)]
         factor = self.spec.attention_factor
-        self._cos_PR = np.concatenate([self._cos_PR, *(_scaled(np.cos(a), factor) for a in angles)])
-        self._sin_PR = np.concatenate([self._sin_PR, *(_scaled(np.sin(a), factor) for a in angles)])
+        cos_PR, sin_PR = (_grown(table_PR, wanted) for table_PR in (self._cos_PR, self._sin_PR))
+        for start in range(have, wanted, CHUNK):  # some at a time: in float64 they take four times the memory
+            angles_PR = self._angles(start)
+            cos_PR[start : start + CHUNK] = _scaled(np.cos(angles_PR), factor)
+            sin_PR[start : start + CHUNK] = _scaled(np.sin(angles_PR), factor)
+        self._cos_PR, self._sin_PR = cos_PR, sin_PR
         return True
 
     def _angles(self, start: int) -> F64:
         """float32 products, as models are trained with: at long positions their rounding is visible."""
         positions_P = np.arange(start, start + CHUNK, dtype=np.float32)
         return (positions_P[:, None] * self.frequencies_R).astype(np.float64)
+
+
+def table_bytes(spec: RopeSpec, num_positions: int) -> int:
+    """Bytes of a table that reaches so far."""
+    return 2 * 4 * -(-num_positions // CHUNK) * CHUNK * (spec.rotary_dim // 2)
+
+
+def _grown(table_PR: F32, num_positions: int) -> F32:
+    """The table with room for so many positions, in whole chunks."""
+    grown_PR = np.empty((-(-num_positions // CHUNK) * CHUNK, table_PR.shape[1]), np.float32)
+    grown_PR[: len(table_PR)] = table_PR
+    return grown_PR
 
 
 def _scaled(values: F64, factor: float) -> F32:

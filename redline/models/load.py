@@ -10,7 +10,8 @@ from redline.errors import ConfigError
 from redline.models.chat_template import ChatTemplate
 from redline.models.decoder import Decoder
 from redline.models.gguf_file import GGUFFile
-from redline.models.load_weights import load_directory, load_gguf
+from redline.models.load_weights import load_weights
+from redline.models.sized_weights import Sizes, size_model
 from redline.models.spec import ModelSpec
 from redline.models.tokenizer import Tokenizer
 from redline.models.weights import Progress
@@ -34,28 +35,51 @@ class LoadedModel:
         self.decoder.set_max_context(max_context)
 
 
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model's files, opened: all but the weights has been read."""
+
+    path: Path
+    gguf: GGUFFile | None  # None: a directory
+    tokenizer: Tokenizer
+    chat_template: ChatTemplate | None
+
+    def size(self, ops: Any, compute: str) -> tuple[Decoder, Sizes]:
+        """A decoder without weights, and what they will take. Raises ModelError as `load` does."""
+        return size_model(self.gguf or self.path, ops, compute)
+
+    def load(
+        self, ops: Any, compute: str, max_context: int | None = None, progress: Progress | None = None
+    ) -> LoadedModel:
+        """The model. `compute` is "int8" (weights as stored, integer kernels) or "float" (float32)."""
+        decoder = load_weights(self.gguf or self.path, ops, compute, progress)
+        name = self.path.name if self.path.is_dir() else self.path.stem
+        spec = decoder.spec
+        model = LoadedModel(spec, decoder, self.tokenizer, self.chat_template, name, spec.max_context)
+        model.set_max_context(spec.max_context if max_context is None else max_context)
+        return model
+
+
+def open_files(path: Path) -> ModelFiles:
+    """Open a GGUF file, or a directory with config.json and safetensors.
+
+    Raises ModelError when a file is missing, wrong or not supported.
+    """
+    gguf = None if path.is_dir() else GGUFFile(path)
+    tokenizer = Tokenizer.from_dir(path) if gguf is None else Tokenizer.from_gguf(gguf.metadata)
+    template = ChatTemplate.of(tokenizer)
+    return_freed_memory()  # a vocabulary passes through a lot of it, and the weights come from elsewhere
+    return ModelFiles(path, gguf, tokenizer, template)
+
+
 def load_model(
     path: Path, ops: Any, compute: str, max_context: int | None = None, progress: Progress | None = None
 ) -> LoadedModel:
-    """Load a GGUF file, or a directory with config.json and safetensors.
+    """Open the files at `path` and load them.
 
-    `compute` is "int8" (weights as stored, integer kernels) or "float" (everything in float32).
     Raises ModelError when the files are missing, wrong or not supported, ConfigError for a bad `max_context`.
     """
-    path = Path(path)
-    if path.is_dir():
-        tokenizer = Tokenizer.from_dir(path)
-        decoder = load_directory(path, ops, compute, progress)
-    else:
-        file = GGUFFile(path)
-        tokenizer = Tokenizer.from_gguf(file.metadata)
-        return_freed_memory()  # a vocabulary passes through a lot of it, and the weights come from elsewhere
-        decoder = load_gguf(file, ops, compute, progress)
-    name = path.name if path.is_dir() else path.stem
-    spec = decoder.spec
-    model = LoadedModel(spec, decoder, tokenizer, ChatTemplate.of(tokenizer), name, spec.max_context)
-    model.set_max_context(spec.max_context if max_context is None else max_context)
-    return model
+    return open_files(Path(path)).load(ops, compute, max_context, progress)
 
 
 def check_context(max_context: int, spec: ModelSpec) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +18,33 @@ from redline.models.safetensors_weights import SafetensorsWeights
 from redline.models.weights import Progress
 
 
-def load_weights(path: Path, ops: Any, compute: str, progress: Progress | None = None) -> Decoder:
-    """The model in a GGUF file, or in a directory with config.json and safetensors.
+def load_weights(path: Path | GGUFFile, ops: Any, compute: str, progress: Progress | None = None) -> Decoder:
+    """The model in a GGUF file, which may be open, or in a directory with config.json and safetensors.
 
     `compute` is "int8" (weights as stored, integer kernels) or "float" (everything in float32). `progress`
     hears (bytes done, bytes in all). Raises ModelError when a file is missing, wrong or not supported.
     """
     if compute not in ("int8", "float"):
         raise ConfigError(f"compute is {compute!r}; it must be 'int8' or 'float'")
-    path = Path(path)
-    if path.is_dir():
-        return load_directory(path, ops, compute, progress)
-    return load_gguf(GGUFFile(path), ops, compute, progress)
+    if not isinstance(path, GGUFFile) and path.is_dir():
+        return load_directory(path, ops, partial(SafetensorsWeights, compute=compute, progress=progress))
+    file = path if isinstance(path, GGUFFile) else GGUFFile(path)
+    return load_gguf(file, ops, GGUFWeights(file, compute, progress))
 
 
-def load_gguf(file: GGUFFile, ops: Any, compute: str, progress: Progress | None = None) -> Decoder:
-    """The model in an opened file, as `load_weights` does."""
+def load_gguf(file: GGUFFile, ops: Any, weights: GGUFWeights) -> Decoder:
+    """The model in an opened file, of these weights of it."""
     if file.metadata.get("split.count", 1) != 1:
         raise UnsupportedModel(f"{file.path}: one of several parts; merge them with llama-gguf-split --merge")
     architecture = file.metadata.get("general.architecture")
     if not isinstance(architecture, str):
         raise ModelFileError(f"{file.path}: general.architecture is {architecture!r}; it must be text")
     found = family(architecture, str(file.path))
-    weights = GGUFWeights(file, compute, progress)
     return Decoder(found.spec_from_gguf(weights), weights, found.block, ops, found.stem)
 
 
-def load_directory(path: Path, ops: Any, compute: str, progress: Progress | None = None) -> Decoder:
-    """The model in a directory, as `load_weights` does."""
+def load_directory(path: Path, ops: Any, make_weights: Callable[..., SafetensorsWeights]) -> Decoder:
+    """The model in a directory; `make_weights` makes a source of its files."""
     source = path / "config.json"
     values = read_json_object(source)
     architectures = values.get("architectures")
@@ -55,14 +56,12 @@ def load_directory(path: Path, ops: Any, compute: str, progress: Progress | None
         raise ModelFileError(f"{source}: architectures is {architectures!r:.80}; it must name one")
     found = family(architectures[0], str(source))
     spec = found.spec_from_hf(ConfigReader(values, str(source)))
-    weights = SafetensorsWeights(
+    weights = make_weights(
         path,
         open_safetensors(path),
-        compute,
         names=found.hf_names,
         norm_offset=found.hf_norm_offset,
         rename=found.hf_rename,
-        progress=progress,
     )
     if spec.tied_embeddings:
         weights.ignore("output.weight")  # some checkpoints store the tied matrix twice

@@ -15,7 +15,7 @@ from redline.models.safetensors_file import SafetensorsFile, SafetensorsTensor
 from redline.models.weights import Progress, unread_message
 from redline.ops.arrays import F32
 from redline.quant.base import Weight
-from redline.quant.float import FloatWeight
+from redline.quant.float import FloatWeight, float_format
 
 # our name -> theirs, of tensors outside layers and within one
 HF_NAMES = {
@@ -78,9 +78,7 @@ class SafetensorsWeights:
 
     def matrix(self, parts: Sequence[tuple[str, int]], num_inputs: int) -> Weight:
         arrays = [self._array(name, (num_outputs, num_inputs)) for name, num_outputs in parts]
-        if self.compute == "float" or len({array.dtype for array in arrays}) > 1:
-            arrays = [array.astype(np.float32) for array in arrays]
-        weight = FloatWeight.pack_parts(arrays)
+        weight = self._pack(arrays)
         for name, _ in parts:
             self._done(name)
         return weight
@@ -92,6 +90,14 @@ class SafetensorsWeights:
     def finish(self) -> None:
         if self._unread:
             raise UnsupportedModel(unread_message(self.directory, list(self._unread)))
+
+    def _pack(self, arrays_OK: list[npt.NDArray[Any]]) -> Weight:
+        return FloatWeight.pack_parts(arrays_OK, self._format(arrays_OK))
+
+    def _format(self, arrays_OK: list[npt.NDArray[Any]]) -> str:
+        """What the matrices become together: what they are, or float32."""
+        mixed = len({array.dtype for array in arrays_OK}) > 1
+        return "f32" if self.compute == "float" or mixed else float_format(arrays_OK[0])
 
     def _vector(self, name: str, size: int) -> F32:
         values: F32 = self._array(name, (size,)).astype(np.float32)

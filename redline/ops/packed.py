@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from redline.ops.arrays import Array
-from redline.ops.weight_memory import weight_memory
+from redline.ops.weight_memory import PassingMemory, WeightMemory, weight_memory
+
+Memory = WeightMemory | PassingMemory
 
 BLOCK = 16
 GROUP = 32
@@ -37,9 +40,16 @@ class PackedFloat:
     format: str
 
     @classmethod
-    def zeros(cls, num_outputs: int, num_inputs: int, format: str) -> PackedFloat:
-        panels = weight_memory.zeros((-(-num_outputs // BLOCK), num_inputs, BLOCK), float_dtype(format))
+    def zeros(
+        cls, num_outputs: int, num_inputs: int, format: str, memory: Memory = weight_memory
+    ) -> PackedFloat:
+        panels = memory.zeros((-(-num_outputs // BLOCK), num_inputs, BLOCK), float_dtype(format))
         return cls(panels, num_outputs, num_inputs, format)
+
+    @staticmethod
+    def num_bytes(num_outputs: int, num_inputs: int, format: str) -> int:
+        """Bytes of such a matrix, which need not exist."""
+        return -(-num_outputs // BLOCK) * BLOCK * num_inputs * int(float_dtype(format).itemsize)
 
     @property
     def nbytes(self) -> int:
@@ -87,7 +97,7 @@ class PackedInt:
     activation_bits: int = 8
 
     @classmethod
-    def zeros(
+    def zeros(  # noqa: PLR0913 - what makes a format
         cls,
         num_outputs: int,
         num_inputs: int,
@@ -97,13 +107,15 @@ class PackedInt:
         mins: bool,
         group: int = GROUP,
         codebook: Array | None = None,
+        memory: Memory = weight_memory,
     ) -> PackedInt:
         assert bits in CODE_BITS, f"{bits = }"
         blocks, groups = -(-num_outputs // BLOCK), -(-num_inputs // GROUP)
+        scales = _scales_shape(blocks, num_inputs, scale_format, group)
         return cls(
-            codes=weight_memory.zeros((blocks, groups, BLOCK * GROUP * bits // 8), np.uint8),
-            scales=_zero_scales(blocks, num_inputs, scale_format, group),
-            mins=_zero_scales(blocks, num_inputs, scale_format, group) if mins else None,
+            codes=memory.zeros((blocks, groups, BLOCK * GROUP * bits // 8), np.uint8),
+            scales=memory.zeros(*scales),
+            mins=memory.zeros(*scales) if mins else None,
             num_outputs=num_outputs,
             num_inputs=num_inputs,
             bits=bits,
@@ -113,6 +125,16 @@ class PackedInt:
             codebook=codebook,
             activation_bits=ACTIVATION_BITS[bits],
         )
+
+    @staticmethod
+    def num_bytes(
+        num_outputs: int, num_inputs: int, bits: int, scale_format: str, mins: bool, group: int = GROUP
+    ) -> int:
+        """Bytes of such a matrix, which need not exist."""
+        blocks, groups = -(-num_outputs // BLOCK), -(-num_inputs // GROUP)
+        shape, dtype = _scales_shape(blocks, num_inputs, scale_format, group)
+        scales = prod(shape) * int(dtype.itemsize)
+        return blocks * groups * (BLOCK * GROUP * bits // 8) + scales * (2 if mins else 1)
 
     @property
     def nbytes(self) -> int:
@@ -138,13 +160,13 @@ class PackedInt:
         )
 
 
-def _zero_scales(blocks: int, num_inputs: int, scale_format: str, group: int) -> Array:
+def _scales_shape(blocks: int, num_inputs: int, scale_format: str, group: int) -> tuple[tuple[int, ...], Any]:
+    """Shape and dtype of the scales of a matrix, or of its mins."""
     if scale_format in ("f32", "f16"):
-        shape = (blocks, -(-num_inputs // GROUP) * (GROUP // group), BLOCK)
-        return weight_memory.zeros(shape, float_dtype(scale_format))
+        return (blocks, -(-num_inputs // GROUP) * (GROUP // group), BLOCK), float_dtype(scale_format)
     assert num_inputs % SUPERBLOCK == 0, f"{num_inputs = }"
     factor_bytes = SUPERBLOCK // group * BLOCK * int(scale_format.removeprefix("nested")) // 8
-    return weight_memory.zeros((blocks, num_inputs // SUPERBLOCK, 2 * BLOCK + factor_bytes), np.uint8)
+    return (blocks, num_inputs // SUPERBLOCK, 2 * BLOCK + factor_bytes), np.dtype(np.uint8)
 
 
 def float_dtype(format: str) -> Any:

@@ -28,8 +28,15 @@ def new_array(shape: tuple[int, ...]) -> F32:
     graph = _thread.graph
     if graph is None:
         return np.empty(shape, np.float32)
-    array: F32 = graph.empty(shape)
+    # As large as for the next power of two of rows, so that batches of similar size find the same blocks in
+    # the arena, in whatever order they come. Exact sizes, growing one by one, would each leave one behind.
+    array: F32 = graph.empty((padded_rows(shape[0]), *shape[1:]))[: shape[0]]
     return array
+
+
+def padded_rows(num_rows: int) -> int:
+    """The next power of two."""
+    return 1 << (num_rows - 1).bit_length()
 
 
 @contextmanager

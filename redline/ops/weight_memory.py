@@ -43,8 +43,19 @@ class WeightMemory:
         return piece
 
 
+class PassingMemory:
+    """Zeroed arrays, each on its own, for weights that are looked up once: in a chunk they would stay."""
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        dtype = np.dtype(dtype)
+        num_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        array: Array = _from_line(np.zeros(num_bytes + LINE, np.uint8))[:num_bytes].view(dtype).reshape(shape)
+        return array
+
+
 def _from_line(memory: Array) -> Array:
     return memory[-memory.ctypes.data % LINE :]
 
 
 weight_memory = WeightMemory()
+passing_memory = PassingMemory()

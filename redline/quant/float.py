@@ -12,6 +12,8 @@ from redline.ops.arrays import Array
 from redline.ops.fused import Fused
 from redline.ops.packed import FLOAT_FORMATS, PackedFloat, as_bytes, float_dtype
 
+ROWS_AT_ONCE = 1024  # converted at a time, so that no second copy of a whole matrix exists
+
 
 class FloatWeight:
     """Weights as they were trained; activations are not quantised."""
@@ -27,20 +29,23 @@ class FloatWeight:
         return cls.pack_parts([array_OK])
 
     @classmethod
-    def pack_parts(cls, arrays_OK: list[Array]) -> FloatWeight:
-        """The rows of several arrays of one dtype under each other, without a merged copy in between."""
+    def pack_parts(cls, arrays_OK: list[Array], format: str | None = None) -> FloatWeight:
+        """The rows of several arrays under each other, without a merged copy in between.
+
+        `format` is what they become; None: the one dtype that all of them have.
+        """
         first = arrays_OK[0]
         for array in arrays_OK:
-            if array.ndim != 2 or array.dtype != first.dtype or array.shape[1] != first.shape[1]:
+            stacks = format is not None or array.dtype == first.dtype
+            if array.ndim != 2 or not stacks or array.shape[1] != first.shape[1]:
                 raise ModelFileError(
                     f"cannot stack {array.dtype} {array.shape} under {first.dtype} {first.shape}"
                 )
-        packed = PackedFloat.zeros(
-            sum(len(array) for array in arrays_OK), first.shape[1], float_format(first)
-        )
+        num_outputs = sum(len(array) for array in arrays_OK)
+        packed = PackedFloat.zeros(num_outputs, first.shape[1], format or float_format(first))
         row = 0
         for array in arrays_OK:
-            fill_float(packed, as_bytes(np.ascontiguousarray(array)), row, len(array))
+            fill_rows(packed, array, row)
             row += len(array)
         return cls(packed)
 
@@ -64,6 +69,13 @@ def float_format(array: Array) -> str:
         if array.dtype == float_dtype(name):
             return name
     raise ModelFileError(f"weights are {array.dtype}; a float matrix must be {', '.join(FLOAT_FORMATS)}")
+
+
+def fill_rows(packed: PackedFloat, array_OK: Array, first: int) -> None:
+    """Write rows of any float dtype, from row `first` on, converted some at a time where they must be."""
+    for start in range(0, len(array_OK), ROWS_AT_ONCE):
+        rows = array_OK[start : start + ROWS_AT_ONCE].astype(packed.panels.dtype, copy=False)
+        fill_float(packed, as_bytes(np.ascontiguousarray(rows)), first + start, len(rows))
 
 
 def fill_float(packed: PackedFloat, row_bytes: Array, first: int, num_rows: int) -> None:

@@ -23,14 +23,14 @@ import numpy as np
 from redline import _kernels
 from redline.errors import ModelFileError, UnsupportedModel
 from redline.ops.arrays import F32, Array
-from redline.ops.packed import PackedFloat, PackedInt, as_bytes
+from redline.ops.packed import Memory, PackedFloat, PackedInt, as_bytes
 from redline.ops.registry import backend
+from redline.ops.weight_memory import passing_memory, weight_memory
 from redline.quant.base import Weight
-from redline.quant.float import FloatWeight, fill_float
+from redline.quant.float import ROWS_AT_ONCE, FloatWeight, fill_float
 from redline.quant.integer import IntWeight
 
 Part = tuple[Array, int]  # (raw blocks as bytes, number of outputs)
-ROWS_AT_ONCE = 1024  # dequantised at a time, so that no float copy of a whole tensor exists
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,16 @@ def weight_from_gguf(
     return _pack_dequantised(rows, ggml_type, shape, "f16")
 
 
+def packed_bytes(ggml_type: int, shape: tuple[int, int], compute: str) -> int:
+    """Bytes of what `weight_from_gguf` makes of a tensor, without reading any of it."""
+    if compute == "float":
+        return PackedFloat.num_bytes(*shape, "f32")
+    if ggml_type in INT_TYPES:
+        block = INT_TYPES[ggml_type]
+        return PackedInt.num_bytes(*shape, block.bits, block.scales, block.mins, block.group)
+    return PackedFloat.num_bytes(*shape, FLOAT_TYPES.get(ggml_type, ("f16", 2))[0])
+
+
 def dequantise_gguf(blocks: Array, ggml_type: int, shape: tuple[int, ...]) -> F32:
     """The float32 values of a tensor of any rank; the last axis is the one that blocks run along.
 
@@ -141,8 +151,10 @@ def _gguf() -> Any:
     return gguf
 
 
-def _pack_float(rows: list[Part], format: str, shape: tuple[int, int]) -> FloatWeight:
-    packed = PackedFloat.zeros(*shape, format)
+def _pack_float(
+    rows: list[Part], format: str, shape: tuple[int, int], memory: Memory = weight_memory
+) -> FloatWeight:
+    packed = PackedFloat.zeros(*shape, format, memory)
     first = 0
     for raw, count in rows:
         fill_float(packed, raw, first, count)
@@ -150,10 +162,12 @@ def _pack_float(rows: list[Part], format: str, shape: tuple[int, int]) -> FloatW
     return FloatWeight(packed)
 
 
-def _pack_int(rows: list[Part], ggml_type: int, shape: tuple[int, int]) -> IntWeight:
+def _pack_int(
+    rows: list[Part], ggml_type: int, shape: tuple[int, int], memory: Memory = weight_memory
+) -> IntWeight:
     block = INT_TYPES[ggml_type]
     packed = PackedInt.zeros(
-        *shape, block.bits, block.offset, block.scales, block.mins, block.group, block.codebook
+        *shape, block.bits, block.offset, block.scales, block.mins, block.group, block.codebook, memory
     )
     codes, scales = as_bytes(packed.codes), as_bytes(packed.scales)
     mins = None if packed.mins is None else as_bytes(packed.mins)
@@ -181,10 +195,11 @@ def _pack_dequantised(rows: list[Part], ggml_type: int, shape: tuple[int, int], 
 
 def _dequantise(raw: Array, ggml_type: int, num_rows: int, num_inputs: int) -> F32:
     """Float32 rows; types with a kernel are packed and looked up, which is exact and fast."""
+    rows, shape = [(raw, num_rows)], (num_rows, num_inputs)
     if ggml_type in FLOAT_TYPES:
-        weight: Weight = _pack_float([(raw, num_rows)], FLOAT_TYPES[ggml_type][0], (num_rows, num_inputs))
+        weight: Weight = _pack_float(rows, FLOAT_TYPES[ggml_type][0], shape, passing_memory)
     elif ggml_type in INT_TYPES:
-        weight = _pack_int([(raw, num_rows)], ggml_type, (num_rows, num_inputs))
+        weight = _pack_int(rows, ggml_type, shape, passing_memory)
     else:
         gguf = _gguf()
         kind = gguf.GGMLQuantizationType(ggml_type)
@@ -195,5 +210,5 @@ def _dequantise(raw: Array, ggml_type: int, num_rows: int, num_inputs: int) -> F
                 f"GGUF tensor type {kind.name} cannot be read as weights; convert the file to Q8_0"
             ) from None
         return np.ascontiguousarray(values, dtype=np.float32).reshape(num_rows, num_inputs)
-    rows: F32 = weight.embedding(backend("cpu"), np.arange(num_rows, dtype=np.int32))
-    return rows
+    values_OK: F32 = weight.embedding(backend("cpu"), np.arange(num_rows, dtype=np.int32))
+    return values_OK

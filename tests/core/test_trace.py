@@ -1,7 +1,7 @@
 """What the trace says about decisions, and the words for it."""
 
 from redline.core.explain import explain
-from redline.core.trace import EVERYONE, RingTrace, of_sequence
+from redline.core.trace import EVERYONE, Event, RingTrace, of_sequence
 from tests.core.harness import Harness
 
 
@@ -89,3 +89,16 @@ def test_words_for_every_kind():
     lines = explain(of_sequence(harness.scheduler.trace.events(), again.seq_id))
     assert "6 tokens were cached, where the nearest cached text goes another way; 3 tokens" in lines[1]
     assert explain([]) == []
+
+
+def test_keeps_the_latest_as_they_were_recorded():
+    now = iter(range(100))
+    trace = RingTrace(4, lambda: next(now) / 8)
+    for index in range(7):
+        trace.next_step()
+        trace.record(index - 1, "preempt", 10**9 + index, f"reason {index % 3}")
+    trace.record(2**40, "evict")
+    assert trace.events() == [
+        Event(index / 8, index + 1, index - 1, "preempt", (10**9 + index, f"reason {index % 3}"))
+        for index in (4, 5, 6)
+    ] + [Event(7 / 8, 7, 2**40, "evict", ())]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from redline.config.sampling import SamplingParams
-from redline.decoding.sampler import Sampler, SampleRow
+from redline.decoding.sampler import MAX_GATHERED, Sampler, SampleRow
 from redline.ops.registry import backend
 
 SAMPLER = Sampler(backend("cpu"))
@@ -70,3 +70,12 @@ def test_a_row_without_a_distribution_has_an_error_and_harms_no_other():
     failed, fine = sample([1.0, 2.0, 0.0], *rows)
     assert failed.error is not None and failed.token_id == -1
     assert (fine.token_id, fine.logprob.top[0][0], fine.error) == (1, 1, None)
+
+
+def test_many_rows_get_the_log_probabilities_that_each_gets_alone():
+    rows = [row(greedy(logprobs=index % 4)) for index in range(2 * MAX_GATHERED + 3)]
+    logits = np.random.default_rng(2).standard_normal((len(rows), 11)).astype(np.float32)
+    together = SAMPLER.sample(logits.copy(), rows)
+    alone = [SAMPLER.sample(logits[index : index + 1].copy(), [each]) for index, each in enumerate(rows)]
+    assert together == [result for [result] in alone]
+    assert [len(each.logprob.top) for each in together[:4]] == [0, 1, 2, 3]

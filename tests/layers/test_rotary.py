@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from redline.layers.rotary import CHUNK, RotaryTable, frequencies
+from redline.layers.rotary import CHUNK, RotaryTable, frequencies, table_bytes
 from redline.models.spec import RopeSpec, yarn_attention_factor
 from redline.ops.registry import backend
 
@@ -79,6 +79,12 @@ def test_growing_changes_no_value(spec):
 
 def test_the_table_grows_ahead_of_the_positions():
     assert len(tables(KINDS["default"], CHUNK, CHUNK + 1)[0]) >= 2 * CHUNK
+
+
+def test_the_size_of_a_table_is_known_before_it_is_made():
+    for length in (1, CHUNK, CHUNK + 1, 5000):
+        cos, sin, _ = tables(KINDS["default"], length)
+        assert table_bytes(KINDS["default"], length) == cos.nbytes + sin.nbytes
 
 
 def test_interleaving_is_passed_on():

@@ -6,8 +6,8 @@ import pytest
 
 from redline.errors import ModelFileError, UnsupportedModel
 from redline.ops.registry import backend
-from redline.ops.weight_memory import CHUNK
-from redline.quant.gguf import dequantise_gguf, weight_from_gguf
+from redline.ops.weight_memory import CHUNK, weight_memory
+from redline.quant.gguf import dequantise_gguf, packed_bytes, weight_from_gguf
 from tests.quant.gguf_blocks import random_blocks
 
 TYPES = ["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]
@@ -68,6 +68,22 @@ def test_nbytes_is_what_the_format_takes(name, bits, rng):
         random_blocks(rng, name, 64, 512), int(gguf.GGMLQuantizationType[name]), (64, 512)
     )
     assert weight.nbytes == 64 * 512 * bits / 8
+
+
+@pytest.mark.parametrize("compute", ["int8", "float"])
+@pytest.mark.parametrize("name", TYPES)
+def test_the_size_of_a_weight_is_known_without_it(name, compute, rng):
+    kind = int(gguf.GGMLQuantizationType[name])
+    weight = weight_from_gguf(random_blocks(rng, name, 37, 768), kind, (37, 768), compute)
+    assert packed_bytes(kind, (37, 768), compute) == weight.nbytes
+
+
+@pytest.mark.parametrize("name", ["Q4_K", "Q8_0", "F16"])
+def test_dequantising_takes_nothing_of_the_memory_of_weights(name, rng):
+    weight_memory.zeros((1,), np.uint8)
+    before = weight_memory._used
+    dequantise_gguf(random_blocks(rng, name, 64, 256), int(gguf.GGMLQuantizationType[name]), (64, 256))
+    assert weight_memory._used == before
 
 
 @pytest.mark.parametrize("name", ["Q4_1", "Q4_K", "F16", "IQ3_S"])
