@@ -69,7 +69,7 @@ class WeightPlanes {
 
   // The scale and what is added of the group that the last step was in.
   struct Terms {
-    __m512i scale, shift;
+    __m512i scale = _mm512_setzero_si512(), shift = _mm512_setzero_si512();
   };
 
   // Step `step` of the planes of cells 2t and 2t + 1, one tile behind the other; zeros for a cell that does not exist.

@@ -13,8 +13,8 @@ namespace redline {
 namespace REDLINE_ISA {
 namespace {
 
-// Weights are in the last tile, and in the one before when there are 16 rows; all others have a row for each of
-// activations.
+// Sums are in the first tiles, activations behind them, weights in the last two, or with two row tiles in the last:
+// only theirs are always full.
 constexpr std::array<TileConfig, kTileRows + 1> shapes_for(int row_tiles) {
   std::array<TileConfig, kTileRows + 1> shapes{};
   for (int rows = 1; rows <= kTileRows; ++rows)
@@ -31,7 +31,7 @@ constexpr std::array<TileConfig, kTileRows + 1> kShapes = shapes_for(kRowTiles);
 inline void finish_stores() { asm volatile("" ::: "memory"); }
 
 // So many times the products of 64 inputs let vectors work in between. A core looks ahead some hundred instructions,
-// which is less than the making of 64 x 16 weights: in one piece it would wait for the tiles, and they for it.
+// about as many as 64 x 16 weights take to make: in one piece these would wait for the tiles, and the tiles for them.
 constexpr int kMeanwhile = 8;
 
 // The sums of 16 * kRowTiles rows times 16 outputs. In memory: [plane][row tile][16][16].
@@ -88,6 +88,7 @@ struct SumTiles<kPlanes, 1> {
   }
 };
 
+// `next`: from the activations of one row tile to those of the other, in bytes.
 template <>
 struct SumTiles<2, 2> {
   static void clear() {
@@ -107,7 +108,8 @@ struct SumTiles<2, 2> {
   }
 
   template <typename Meanwhile>
-  [[gnu::always_inline]] static void multiply(const uint8_t* x, int64_t next, const uint8_t* w, const Meanwhile& meanwhile) {
+  [[gnu::always_inline]] static void multiply(const uint8_t* x, int64_t next, const uint8_t* w,
+                                              const Meanwhile& meanwhile) {
     _tile_loadd(7, w, 64);
     _tile_loadd(6, x, 64);
     meanwhile(0);

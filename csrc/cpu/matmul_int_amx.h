@@ -3,8 +3,11 @@
 // A tile instruction multiplies 16 rows of 64 signed bytes with 64 x 16 and adds the products to 16 x 16 sums in 32
 // bits. Every plane of activations meets every plane of weights, and products of the same weight share a tile of
 // sums; up to kMostInputs inputs these cannot overflow. They leave the tiles once per 16 rows and strip, and are
-// joined while the next ones are multiplied. A few strips at a time are made planes, in the second-level cache, and
-// meet 16 rows after 16 rows, in the first.
+// joined while the next ones are multiplied (see int_tile_amx.h).
+//
+// Weights become planes in one of three ways. For a few rows, not at all: int_dot_fixed.h takes their codes. For up to
+// 32 rows, a tile of inputs at a time, in the first-level cache. For more, a few strips at a time, in the second, which
+// meet 16 rows after 16 rows in the first.
 #pragma once
 #include <algorithm>
 
@@ -33,12 +36,15 @@ constexpr int64_t kMostTiles = 12;
 template <typename F, int kRowTiles>
 [[gnu::always_inline]] inline void multiply_and_build(const FixedRows& rows, const uint8_t* x, const uint8_t* panel,
                                                       const WeightPlanes<F>& weights, int64_t t, uint8_t* to) {
-  typename WeightPlanes<F>::Terms terms;
-  finish_stores();
-  SumTiles<kWeightPlanes<F>, kRowTiles>::multiply(x, rows.tile_bytes(), panel, [&](int step) __attribute__((always_inline)) {
-    weights.build_step(t, step, to, terms);
+  using Weights = WeightPlanes<F>;
+  static_assert(Weights::kSteps == kMeanwhile);
+  typename Weights::Terms terms;
+  const auto step = [&](int i) __attribute__((always_inline)) {
+    weights.build_step(t, i, to, terms);
     finish_stores();
-  });
+  };
+  finish_stores();
+  SumTiles<Weights::kPlanes, kRowTiles>::multiply(x, rows.tile_bytes(), panel, step);
 }
 
 inline Leaving leaving_rows(const IntMatrix& w, const FixedRows& rows, int64_t first, int64_t count, const Strip& s,
