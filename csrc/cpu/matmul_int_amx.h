@@ -177,9 +177,12 @@ struct FixedMatmul {
 
   static constexpr int kStrips = 8;
   static constexpr int64_t kRowsAtOnce = 2 * kTileRows;
-  // Many rows are read again for each few strips, and the planes that few rows take pass by. In between, planes should
-  // still be in the first-level cache.
-  static int64_t strips_together(int64_t rows) { return rows > kManyRows || rows <= 2 * kTileRows ? kStrips : 4; }
+  // Many rows are read again for each few strips, and planes that pass by need no room. In between, planes should still
+  // be in the first-level cache.
+  static int64_t strips_together(int64_t rows) {
+    const bool passing = rows > kLastFew<F> && rows <= 2 * kTileRows;
+    return passing || rows > kManyRows ? kStrips : 4;
+  }
   static int64_t tasks_per_thread(int64_t rows) { return rows > kManyRows ? 3 : rows <= 64 ? 2 : 8; }
   using Panels = uint8_t*;  // a place for the planes of each strip; null where few rows take the codes
 
