@@ -19,8 +19,12 @@ struct FixedRows {
   uint8_t* planes;
   float* scales;  // [row]
   int32_t* sums;  // [row][scale groups] of codes, for few rows only
+  int64_t count;
   int64_t tiles;  // of inputs
   int64_t scale_groups;
+
+  // Of 16 rows.
+  int64_t tile_bytes() const { return tiles * 2 * kTileBytes; }
 
   // Inputs [64 * tile, + 64) of the high plane of a row; the low one is 1024 bytes on, the next tile 2048.
   uint8_t* row(int64_t r) const { return planes + (r / kTileRows * tiles * 2 * kTileRows + r % kTileRows) * 64; }

@@ -31,7 +31,7 @@ template <typename F>
 class FixedScales {
  public:
   FixedScales(const IntMatrix& w, int64_t block, int64_t scale_groups)
-      : unit_(_mm512_loadu_ps(w.units + block * kBlock)), inverse_(_mm512_div_ps(_mm512_set1_ps(1.0f), unit_)) {
+      : unit_(_mm512_loadu_ps(w.units + block * kBlock)), inverse_(inverse_of(unit_)) {
     const int64_t at = block * F::Scales::bytes(scale_groups);
     scales_ = static_cast<const uint8_t*>(w.scales) + at;
     mins_ = F::kMins ? static_cast<const uint8_t*>(w.mins) + at : nullptr;
@@ -42,6 +42,10 @@ class FixedScales {
   __m512i min(int64_t group) const { return fixed(load_scales_16(typename F::Scales(), mins_, group)); }
 
  private:
+  // Of powers of two, by their exponents. NaN, the unit of what is not finite, makes NaN of any result.
+  static __m512 inverse_of(__m512 unit) {
+    return _mm512_castsi512_ps(_mm512_sub_epi32(_mm512_set1_epi32(254 << 23), _mm512_castps_si512(unit)));
+  }
   __m512i fixed(__m512 values) const { return _mm512_cvtps_epi32(_mm512_mul_ps(values, inverse_)); }
 
   __m512 unit_, inverse_;
@@ -50,8 +54,6 @@ class FixedScales {
 
 // Turns the cells of one block into the planes of its fixed-point weights, the highest first, as tiles of 16 quads of
 // 16 outputs: two cells side by side.
-constexpr int64_t kHalfTile = kTileBytes / 2;
-
 template <typename F>
 class WeightPlanes {
  public:
@@ -62,33 +64,51 @@ class WeightPlanes {
         offset_bytes_(_mm512_set1_epi8(static_cast<char>(w.offset))),
         cells_(w.codes + block * groups * kCellBytes<F::kBits>), groups_(groups) {}
 
-  // The planes of cells 2t and 2t + 1, one tile behind the other; zeros for a cell that does not exist.
+  // A tile is built in kSteps steps of two quads, so that other work fits in between.
+  static constexpr int kSteps = 8;
+
+  // The scale and what is added of the group that the last step was in.
+  struct Terms {
+    __m512i scale = _mm512_setzero_si512(), shift = _mm512_setzero_si512();
+  };
+
+  // Step `step` of the planes of cells 2t and 2t + 1, one tile behind the other; zeros for a cell that does not exist.
+  [[gnu::always_inline]] void build_step(int64_t t, int step, uint8_t* to, Terms& terms) const {
+    const int64_t group = 2 * t + step / (kSteps / 2);
+    const int quad = 2 * step % kQuads;
+    to += 2 * 64 * step;
+    if (group >= groups_) {
+      for (int p = 0; p < kPlanes; ++p) std::memset(to + p * kTileBytes, 0, 2 * 64);
+      return;
+    }
+    const uint8_t* cell = cells_ + group * kCellBytes<F::kBits>;
+    if (quad == 0) prefetch(cell, kCellBytes<F::kBits>);
+    if (quad % (kQuads / F::kParts) == 0) terms = terms_of(group * F::kParts + quad * F::kParts / kQuads);
+    build_quad(cell, quad, terms, to);
+    build_quad(cell, quad + 1, terms, to + 64);
+  }
+
   void build(int64_t t, uint8_t* to) const {
-    build_cell(2 * t, to);
-    if (2 * t + 1 < groups_) return build_cell(2 * t + 1, to + kHalfTile);
-    for (int p = 0; p < kPlanes; ++p) std::memset(to + p * kTileBytes + kHalfTile, 0, kHalfTile);
+    Terms terms;
+#pragma GCC unroll 8
+    for (int step = 0; step < kSteps; ++step) build_step(t, step, to, terms);
   }
 
  private:
-  void build_cell(int64_t group, uint8_t* to) const {
-    const uint8_t* cell = cells_ + group * kCellBytes<F::kBits>;
-    prefetch(cell, kCellBytes<F::kBits>);
-    constexpr int kPartQuads = kQuads / F::kParts;
-    for (int part = 0; part < F::kParts; ++part) {
-      const int64_t at = group * F::kParts + part;
-      const __m512i scale = scales_.scale(at);
-      __m512i shift = F::kMins ? scales_.min(at) : _mm512_setzero_si512();
-      if constexpr (F::kCorrected) shift = _mm512_sub_epi32(shift, _mm512_mullo_epi32(scale, offset_));
-#pragma GCC unroll 8
-      for (int quad = part * kPartQuads; quad < (part + 1) * kPartQuads; ++quad) {
-        if constexpr (kPlanes == 2)
-          build_words(quads_(cell, quad), both_halves(scale), both_halves(shift), to + 64 * quad);
-        else if constexpr (!F::kMins)
-          build_products(_mm512_sub_epi8(quads_(cell, quad), offset_bytes_), both_halves(scale), to + 64 * quad);
-        else
-          build_longs(quads_(cell, quad), scale, shift, to + 64 * quad);
-      }
-    }
+  [[gnu::always_inline]] Terms terms_of(int64_t scale_group) const {
+    const __m512i scale = scales_.scale(scale_group);
+    __m512i shift = F::kMins ? scales_.min(scale_group) : _mm512_setzero_si512();
+    if constexpr (F::kCorrected) shift = _mm512_sub_epi32(shift, _mm512_mullo_epi32(scale, offset_));
+    if constexpr (kPlanes == 2) return {both_halves(scale), both_halves(shift)};
+    else if constexpr (!F::kMins) return {both_halves(scale), shift};
+    else return {scale, shift};
+  }
+
+  [[gnu::always_inline]] void build_quad(const uint8_t* cell, int quad, const Terms& terms, uint8_t* to) const {
+    const __m512i codes = quads_(cell, quad);
+    if constexpr (kPlanes == 2) build_words(codes, terms.scale, terms.shift, to);
+    else if constexpr (!F::kMins) build_products(_mm512_sub_epi8(codes, offset_bytes_), terms.scale, to);
+    else build_longs(codes, terms.scale, terms.shift, to);
   }
 
   static __m512i both_halves(__m512i v) {
@@ -150,9 +170,9 @@ class WeightPlanes {
     for (int p = 0; p < 3; ++p) _mm512_store_si512(to + p * kTileBytes, planes[p]);
   }
 
-  const Quads<F> quads_;
-  const FixedScales<F> scales_;
-  const __m512i offset_, offset_bytes_;
+  Quads<F> quads_;
+  FixedScales<F> scales_;
+  __m512i offset_, offset_bytes_;
   const uint8_t* cells_;
   int64_t groups_;
 };

@@ -15,7 +15,7 @@ from redline.quant.int8 import Int8Weight
 from tests.ops.backends import BACKENDS, KERNELS
 from tests.quant.gguf_blocks import random_blocks
 
-ROWS = (1, 2, 3, 4, 5, 7, 8, 9, 13, 63, 64)
+ROWS = (1, 2, 3, 4, 5, 7, 8, 9, 13, 16, 17, 31, 32, 33, 63, 64)
 SHAPES = [(1, 32), (7, 64), (8, 96), (9, 40), (33, 576), (16, 1), (65, 100), (40, 1536)]
 # name: class, codes, with mins, group, scales that fit float16, bits of the activations
 FORMATS = {
