@@ -33,7 +33,7 @@ from redline.core.preemption import RecomputePreemption
 from redline.core.prefix import Match, PrefixIndex
 from redline.core.queue import SequenceQueue
 from redline.core.sequence import Sequence, Status
-from redline.core.step_time import NoStepLimit, StepLimit
+from redline.core.step_time import WHOLE, NoStepLimit, StepLimit
 from redline.core.trace import EVERYONE, NullTrace, Trace
 from redline.errors import CapacityError, ConfigError
 
@@ -213,10 +213,12 @@ class Scheduler:
         prefills: list[Sequence] = []
         for seq in self._running:
             (decodes if seq.num_uncomputed_tokens == 1 else prefills).append(seq)
-        builder = PlanBuilder(step_budget(self._num_tokens(len(decodes)), self.config.max_context))
+        chunk = None if self._has_queue else self._step_limit.chunk(len(decodes))
+        budget = self._num_tokens(len(decodes), chunk)
+        builder = PlanBuilder(step_budget(budget, self.config.max_context))
         if not self.config.prefill_first:
             self._decode(builder, decodes)
-        self._prefill(builder, prefills)
+        self._prefill(builder, prefills, chunk)
         if self.config.prefill_first:
             self._decode(builder, decodes)
         plan = builder.build()
@@ -313,19 +315,22 @@ class Scheduler:
                 self._preempt(item.seq, "its step failed")
         self._open_plan = None
 
-    def _num_tokens(self, num_decodes: int) -> int | None:
+    def _num_tokens(self, num_decodes: int, chunk: int | None) -> int | None:
         """The token budget of the next step. None: prompts are computed whole."""
         budget = self.config.token_budget
-        if budget is None or self._has_queue or budget <= num_decodes:
-            return budget
-        return num_decodes + self._step_limit.prompt_tokens(num_decodes, budget - num_decodes)
+        return budget if budget is None or chunk is None else min(budget, num_decodes + max(chunk, WHOLE))
 
-    def _prefill(self, builder: PlanBuilder, prefills: list[Sequence]) -> None:
-        """Chunks of prompts that were started, then new ones; what is left goes to those who wanted more."""
+    def _prefill(self, builder: PlanBuilder, prefills: list[Sequence], chunk: int | None) -> None:
+        """Chunks of prompts that were started, then new ones; what is left goes to those who wanted more.
+
+        `chunk`: the most that fits of prompts that cannot end in this step; then nothing is left over.
+        """
         limit = self._prompt_limit(builder, len(prefills))
+        if chunk is not None:
+            limit = chunk if limit is None else min(chunk, limit)
         self._continue(builder, prefills, limit)
         self._admit_waiting(builder, limit)
-        if limit is not None:
+        if limit is not None and chunk is None:
             self._continue(builder, [seq for seq in self._running if builder.num_planned(seq)])
 
     def _prompt_limit(self, builder: PlanBuilder, num_prefills: int) -> int | None:

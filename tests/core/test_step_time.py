@@ -1,20 +1,17 @@
-"""Steps that carry prompts aim at a time while the batch has room; full, they use the whole budget."""
+"""Long prompts aim at short steps while the batch has room; full, steps use the whole budget."""
 
-from redline.core.step_time import FIRST_TOKENS, STRIDE, NoStepLimit, StepTime
+from redline.core.step_time import FIRST_TOKENS, STRIDE, WHOLE, NoStepLimit, StepTime
 from tests.core.harness import Harness
 
 
 def test_what_fits_follows_the_rate_that_was_measured():
     limit = StepTime(0.1)
-    assert limit.prompt_tokens(0, 512) == FIRST_TOKENS and limit.prompt_tokens(0, 20) == 20
+    assert limit.chunk(0) == FIRST_TOKENS
     limit.measured(0, 512, 0.5)
-    assert limit.prompt_tokens(0, 512) == 96, "102 fit, in whole strides"
+    assert limit.chunk(0) == 96, "102 fit, in whole strides"
     for _ in range(9):
         limit.measured(0, 96, 0.8)  # it has become slower
-    assert limit.prompt_tokens(0, 512) == STRIDE, "never less"
-    for _ in range(9):
-        limit.measured(0, 100_000, 0.1)
-    assert limit.prompt_tokens(0, 512) == 512
+    assert limit.chunk(0) == STRIDE, "never less"
 
 
 def test_decodes_take_their_time_out_of_it_but_leave_half():
@@ -22,29 +19,29 @@ def test_decodes_take_their_time_out_of_it_but_leave_half():
     for _ in range(9):
         limit.measured(0, 1000, 1.0)
         limit.measured(5, 0, 0.03)
-    assert limit.prompt_tokens(0, 512) == 96 and limit.prompt_tokens(5, 512) == 64
+    assert limit.chunk(0) == 96 and limit.chunk(5) == 64
     for _ in range(9):
         limit.measured(5, 0, 0.3)
-    assert limit.prompt_tokens(5, 512) == 48
+    assert limit.chunk(5) == 48
     limit.measured(5, 100, 0.4)
-    assert limit.prompt_tokens(0, 512) == 64, "of a mixed step, half is the prompts' at least"
+    assert limit.chunk(0) == 64, "of a mixed step, half is the prompts' at least"
 
 
 def test_few_tokens_and_no_time_say_nothing():
     limit = StepTime(0.1)
     limit.measured(0, STRIDE - 1, 9.0)
     limit.measured(0, 512, 0.0)
-    assert limit.prompt_tokens(0, 512) == FIRST_TOKENS
+    assert limit.chunk(0) == FIRST_TOKENS
 
 
-def test_off_takes_all():
+def test_off_sets_no_limit():
     limit = NoStepLimit()
     limit.measured(0, 512, 1.0)
-    assert limit.prompt_tokens(3, 512) == 512
+    assert limit.chunk(3) is None
 
 
 def timed(harness, tokens_per_s=100.0):
-    """Run a step that takes its time."""
+    """Run a step that takes its time; returns its tokens."""
     tokens = []
 
     def pass_time():
@@ -55,13 +52,15 @@ def timed(harness, tokens_per_s=100.0):
     return tokens[0]
 
 
-def test_chunks_shrink_to_the_time_and_grow_when_requests_queue():
-    options = {"max_batch": 2, "token_budget": 128, "max_context": 1024, "num_blocks": 600}
-    harness = Harness(step_s=0.32, prompt_share=0.25, **options)
+OPTIONS = {"token_budget": 128, "max_context": 1024, "num_blocks": 600, "prompt_share": 0.25}
+
+
+def test_chunks_take_the_time_and_grow_when_requests_queue():
+    harness = Harness(step_s=0.5, max_batch=2, **OPTIONS)
     harness.add([1] * 900, max_tokens=2)
-    assert [timed(harness) for _ in range(3)] == [64, 32, 32]
+    assert [timed(harness) for _ in range(3)] == [32, 48, 48]
     harness.add([2] * 300, max_tokens=2)
-    assert timed(harness) == 32
+    assert timed(harness) == 2 * WHOLE // 4, "each its share"
     harness.add([3] * 10, max_tokens=2)  # no place for it
     timed(harness)
     assert timed(harness) == 128
@@ -69,10 +68,10 @@ def test_chunks_shrink_to_the_time_and_grow_when_requests_queue():
     harness.check_outputs()
 
 
-def test_a_short_prompt_waits_for_two_short_steps_at_most():
-    harness = Harness(step_s=0.48, token_budget=128, max_context=1024, num_blocks=600, prompt_share=0.25)
-    harness.add([1] * 900, max_tokens=2)
+def test_a_short_prompt_is_computed_whole_beside_a_long_one():
+    harness = Harness(step_s=0.3, **OPTIONS)
+    long = harness.add([1] * 900, max_tokens=2)
     for _ in range(3):
         timed(harness)
-    short = harness.add([2] * 30, max_tokens=2)
-    assert timed(harness) == 48 and short.output_token_ids
+    short = harness.add([2] * 40, max_tokens=2)
+    assert timed(harness) == 40 + WHOLE // 4 and short.output_token_ids and not long.output_token_ids
