@@ -16,6 +16,8 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import Protocol
 
+from redline.core.average import smoothed
+
 DECAY = 0.8  # of what was measured before, with each new measurement
 
 
@@ -106,11 +108,11 @@ class ReloadCost:
 
     def computed(self, num_tokens: int, seconds: float) -> None:
         """A step computed so many tokens, most of them of prompts."""
-        self.compute_s = _smooth(self.compute_s, seconds / num_tokens)
+        self.compute_s = smoothed(self.compute_s, seconds / num_tokens, DECAY)
 
     def loaded(self, num_tokens: int, seconds: float) -> None:
         """So many tokens came from slower memory."""
-        self.load_s = _smooth(self.load_s, seconds / num_tokens)
+        self.load_s = smoothed(self.load_s, seconds / num_tokens, DECAY)
 
     def pays(self) -> bool:
         return self.compute_s is None or self.load_s is None or self.load_s < self.compute_s
@@ -124,7 +126,3 @@ def root_key(salt: str) -> bytes:
 def next_key(key: bytes, token_ids: list[int] | tuple[int, ...]) -> bytes:
     """The key of the block with these tokens, after the block, or the root, of another key."""
     return blake2b(key + array("i", token_ids).tobytes(), digest_size=16).digest()
-
-
-def _smooth(before: float | None, now: float) -> float:
-    return now if before is None else DECAY * before + (1 - DECAY) * now

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from redline.core.average import smoothed
+
 DECAY = 0.5  # of the rate so far, with each new measurement
 WHOLE = 64  # tokens of prompts that a step may take in any case, if they end in it
 FIRST_TOKENS = 32  # before anything was measured
@@ -45,13 +47,13 @@ class StepTime:
 
     def __init__(self, target_s: float) -> None:
         self._target_s = target_s
-        self._decode_s = 0.0  # of a step that only decodes
+        self._decode_s: float | None = None  # of a step that only decodes
         self._rate: float | None = None  # prompt tokens per second
 
     def chunk(self, num_decodes: int) -> int | None:
         if self._rate is None:
             return FIRST_TOKENS
-        left_s = self._target_s - (self._decode_s if num_decodes else 0.0)
+        left_s = self._target_s - self._beside(num_decodes)
         fitting = int(self._rate * max(left_s, self._target_s / 2))
         return max(STRIDE, fitting // STRIDE * STRIDE)
 
@@ -59,11 +61,11 @@ class StepTime:
         if seconds <= 0:
             return
         if not prompt_tokens:
-            self._decode_s = _smooth(self._decode_s, seconds)
+            self._decode_s = smoothed(self._decode_s, seconds, DECAY)
         elif prompt_tokens >= STRIDE:
-            decode_s = min(self._decode_s, seconds / 2) if num_decodes else 0.0
-            self._rate = _smooth(self._rate, prompt_tokens / (seconds - decode_s))
+            prompt_s = seconds - min(self._beside(num_decodes), seconds / 2)
+            self._rate = smoothed(self._rate, prompt_tokens / prompt_s, DECAY)
 
-
-def _smooth(before: float | None, now: float) -> float:
-    return DECAY * before + (1 - DECAY) * now if before else now
+    def _beside(self, num_decodes: int) -> float:
+        """Seconds that so many decodes are taken to cost."""
+        return self._decode_s or 0.0 if num_decodes else 0.0
