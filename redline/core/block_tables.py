@@ -30,7 +30,7 @@ class BlockTables:
         self._prefix = prefix
         self._offload = offload
         self._block_size = pools[0].block_size
-        self.num_releases = 0  # calls of release() so far
+        self.num_releases = 0  # times that a sequence gave blocks back
 
     @property
     def max_num_tokens(self) -> float:
@@ -107,7 +107,7 @@ class BlockTables:
     def slide(self, seq: Sequence) -> None:
         """Give back the blocks behind the windows of a sequence."""
         for group in self._windowed:
-            group.slide(seq)
+            self.num_releases += group.slide(seq)
 
     def reserve(self, seq: Sequence, end: int) -> bool:
         """Make sure that extend() finds the blocks it needs, by evicting if need be. False: too few."""

@@ -89,14 +89,18 @@ class GroupTables:
         seq.block_tables[self._group].append(target)
         return BlockCopy(self._group, source, target)
 
-    def slide(self, seq: Sequence) -> None:
-        """Give back the blocks that no token to be computed will read, and the prefix index not either."""
+    def slide(self, seq: Sequence) -> bool:
+        """Give back the blocks that no token to be computed will read, and the prefix index not either.
+
+        False: there were none.
+        """
         table = seq.block_tables[self._group]
-        index = min(self.pool.first_read(seq.num_computed_tokens), seq.num_indexed_blocks - 1) - 1
+        index = last = min(self.pool.first_read(seq.num_computed_tokens), seq.num_indexed_blocks - 1) - 1
         while index >= 0 and table[index] != GONE:
             self.pool.release(table[index])
             table[index] = GONE
             index -= 1
+        return index < last
 
     def settle(self, seq: Sequence) -> None:
         """As slide(), after restore(), which leaves a block that slide() does not see."""

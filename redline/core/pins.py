@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from redline.core.blocks import BlockPool
 from redline.core.group_tables import GONE
@@ -51,17 +52,16 @@ class Pins:
         while any(self._count(self.blocks(), group) > most for group, most in self._limits()):
             self._release(self._pins[0])
 
-    def expire(self, now_s: float) -> None:
-        """Let go of those whose time is over."""
-        while self._pins and self._pins[0].until_s <= now_s:
-            self._release(self._pins[0])
+    def expire(self, now_s: float) -> bool:
+        """Let go of those whose time is over; False: there were none."""
+        over = [pin for pin in self._pins if pin.until_s <= now_s]
+        for pin in over:
+            self._release(pin)
+        return bool(over)
 
     def give_way(self) -> bool:
         """Let go of all; False: there are none."""
-        pins = list(self._pins)
-        for pin in pins:
-            self._release(pin)
-        return bool(pins)
+        return self.expire(inf)
 
     def blocks(self) -> Iterator[tuple[int, int]]:
         """(group, block) of everything held, as often as it is held."""

@@ -205,7 +205,8 @@ class Scheduler:
         self.trace.next_step()
         num_evicted = self.prefix.num_evicted_blocks
         now_s = self._clock()
-        self.pins.expire(now_s)
+        if self.pins.expire(now_s):
+            self._refused = None
         self._batching.open(self._waiting, now_s)
         if self._order.refresh(self._waiting):
             self._waiting.sort()

@@ -70,8 +70,8 @@ class TierReload:
         return scheduler.drop(plan, failed) if failed else plan
 
     def computed(self, plan: Plan, seconds: float) -> None:
-        decodes = sum(item.num_tokens == 1 for item in plan.items)
-        if plan.num_tokens > 2 * decodes:  # mostly prompts
+        decodes, prompt_tokens = plan.composition()
+        if prompt_tokens > decodes:
             self._cost.computed(plan.num_tokens, seconds)
 
     def persist(self, scheduler: Scheduler) -> bool:

@@ -1,6 +1,7 @@
 """Pinned beginnings stay for their time, and never in the way of a request that needs the room."""
 
 from redline.core.pins import Pins
+from redline.core.sequence import Status
 from tests.core.harness import Harness
 
 PROMPT = [1, 2] * 8
@@ -90,3 +91,18 @@ def test_nothing_to_hold_is_no_pin():
     pins = Pins(harness.pools)
     pins.add(([],), 0, 9.0)
     assert not len(pins) and not pins.give_way()
+
+
+def test_whoever_was_refused_for_a_pin_is_admitted_when_it_ends():
+    harness = pinned(pin_s=5.0, max_context=48)
+    running = harness.add([3] * 12, max_tokens=30)
+    harness.step()
+    waiting = harness.add([4] * 24, max_tokens=2)
+    harness.step()
+    harness.step()
+    assert waiting.status is Status.WAITING
+    harness.now_s += 6
+    harness.step()
+    assert waiting.status is Status.RUNNING and running.status is Status.RUNNING
+    harness.run()
+    harness.check_outputs()
