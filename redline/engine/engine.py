@@ -61,7 +61,6 @@ class Engine:
         self._sampler = sampler
         self._clock = clock
         self.ledger = Ledger(clock)
-        self._arrived: dict[str, float] = {}  # of those in flight, as the ledger wants to have it back
         self._max_waiting = max_waiting
         self._requests: dict[str, ActiveRequest] = {}
         self._seq_ids_of: OrderedDict[str, list[int]] = OrderedDict()  # of the latest requests
@@ -95,9 +94,8 @@ class Engine:
             raise
         seed = params.seed if params.seed is not None else secrets.randbits(63)
         lead = self._choice(0, seq, seed)
-        request = ActiveRequest(request_id, params, seed, lead, seq.arrival_s)
+        request = ActiveRequest(request_id, params, seed, lead, seq.arrival_s, arrived)
         self._requests[request_id] = request
-        self._arrived[request_id] = arrived
         self._seq_ids_of[request_id] = [seq.seq_id]
         if len(self._seq_ids_of) > MAX_EXPLAINED:
             self._seq_ids_of.popitem(last=False)
@@ -165,7 +163,7 @@ class Engine:
         request = self._requests.pop(request_id, None)
         if request is None:
             return
-        self.ledger.end("aborted", self._arrived.pop(request_id))
+        self.ledger.end("aborted", request.counted_s)
         for choice in request.choices:
             if self._owner.pop(choice.seq.seq_id, None) is not None:
                 self.scheduler.abort(choice.seq.seq_id)
@@ -296,5 +294,5 @@ class Engine:
         if not request.finished:
             return delta
         del self._requests[request.request_id]
-        self.ledger.end("finished", self._arrived.pop(request.request_id))
+        self.ledger.end("finished", request.counted_s)
         return replace(delta, metrics=request.metrics())

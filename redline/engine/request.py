@@ -41,15 +41,25 @@ NO_OPTIONS = RequestOptions()
 
 
 class ActiveRequest:
-    """One request; its first choice runs the prompt, the others are forked from it."""
+    """One request; its first choice runs the prompt, the others are forked from it.
+
+    `counted_s`: what the ledger returned when it came, and takes when it ends.
+    """
 
     def __init__(
-        self, request_id: str, params: SamplingParams, seed: int, lead: ChoiceState, arrival_s: float
+        self,
+        request_id: str,
+        params: SamplingParams,
+        seed: int,
+        lead: ChoiceState,
+        arrival_s: float,
+        counted_s: float,
     ) -> None:
         self.request_id = request_id
         self.params = params
         self.seed = seed
         self.choices = [lead]
+        self.counted_s = counted_s
         self._arrival_s = arrival_s
 
     @property
