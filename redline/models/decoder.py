@@ -148,46 +148,46 @@ def _load_own_attention(spec: ModelSpec, layer: int, weights: WeightSource, rota
     That projection gets precise activations: it is a sixth of the layer's arithmetic, but a third of the
     divergence that 8-bit activations cause comes from there (docs/LOG.md).
     """
-    prefix = f"blk.{layer}.attn_"
-    query_size, kv_size = spec.num_heads * spec.head_dim, spec.num_kv_heads * spec.head_dim
-    parts = [(f"{prefix}q", query_size), (f"{prefix}k", kv_size), (f"{prefix}v", kv_size)]
-    output = [(f"{prefix}output", spec.hidden_size)]
+    prefix, kv_size = f"blk.{layer}.attn_", spec.num_kv_heads * spec.head_dim
+    parts = [(f"{prefix}q", spec.query_size), (f"{prefix}k", kv_size), (f"{prefix}v", kv_size)]
     return Attention(
         layer=layer,
-        num_heads=spec.num_heads,
         num_kv_heads=spec.num_kv_heads,
-        head_dim=spec.head_dim,
         qkv=load_linear(weights, parts, spec.hidden_size, spec.qkv_bias).with_precise_activations(),
-        output=load_linear(weights, output, query_size, spec.attention_output_bias),
-        rotary=rotary,
-        scale=spec.attention_scale,
-        group=spec.group_of_layer[layer],
-        window=spec.layers[layer].window,
-        soft_cap=spec.attention_soft_cap,
-        q_norm=_head_norm(spec, weights, f"{prefix}q_norm"),
         k_norm=_head_norm(spec, weights, f"{prefix}k_norm"),
         v_norm=RMSNorm.without_weight(spec.head_dim, spec.norm_eps) if spec.v_norm else None,
+        **_queries_and_output(spec, layer, weights, rotary),
     )
 
 
 def _load_shared_attention(
     spec: ModelSpec, layer: int, owner: int, weights: WeightSource, rotary: RotaryTable
 ) -> SharedAttention:
-    prefix, query_size = f"blk.{layer}.attn_", spec.num_heads * spec.head_dim
-    query, output = [(f"{prefix}q", query_size)], [(f"{prefix}output", spec.hidden_size)]
+    query = load_linear(weights, [(f"blk.{layer}.attn_q", spec.query_size)], spec.hidden_size, spec.qkv_bias)
     return SharedAttention(
         owner=owner,
-        num_heads=spec.num_heads,
-        head_dim=spec.head_dim,
-        query=load_linear(weights, query, spec.hidden_size, spec.qkv_bias).with_precise_activations(),
-        output=load_linear(weights, output, query_size, spec.attention_output_bias),
-        rotary=rotary,
-        scale=spec.attention_scale,
-        group=spec.group_of_layer[layer],
-        window=spec.layers[layer].window,
-        soft_cap=spec.attention_soft_cap,
-        q_norm=_head_norm(spec, weights, f"{prefix}q_norm"),
+        query=query.with_precise_activations(),
+        **_queries_and_output(spec, layer, weights, rotary),
     )
+
+
+def _queries_and_output(
+    spec: ModelSpec, layer: int, weights: WeightSource, rotary: RotaryTable
+) -> dict[str, Any]:
+    """What both kinds of attention have."""
+    prefix = f"blk.{layer}.attn_"
+    output = [(f"{prefix}output", spec.hidden_size)]
+    return {
+        "num_heads": spec.num_heads,
+        "head_dim": spec.head_dim,
+        "output": load_linear(weights, output, spec.query_size, spec.attention_output_bias),
+        "rotary": rotary,
+        "scale": spec.attention_scale,
+        "group": spec.group_of_layer[layer],
+        "window": spec.layers[layer].window,
+        "soft_cap": spec.attention_soft_cap,
+        "q_norm": _head_norm(spec, weights, f"{prefix}q_norm"),
+    }
 
 
 def _head_norm(spec: ModelSpec, weights: WeightSource, name: str) -> RMSNorm | None:

@@ -166,6 +166,11 @@ class ModelSpec:
         return tuple(self.windows.index(layer.window) for layer in self.layers)
 
     @property
+    def query_size(self) -> int:
+        """Rows of the query projection."""
+        return self.num_heads * self.head_dim
+
+    @property
     def qkv_size(self) -> int:
         """Rows of the merged query, key and value projection."""
         return (self.num_heads + 2 * self.num_kv_heads) * self.head_dim
@@ -202,7 +207,7 @@ class ModelSpec:
 
     def num_layer_parameters(self, layer: LayerSpec) -> int:
         """Trained values of one layer. One that shares a K/V cache has no projections to keys and values."""
-        attention_size = self.num_heads * self.head_dim
+        attention_size = self.query_size
         projected = self.qkv_size if layer.kv_owner is None else attention_size
         matrices = self.hidden_size * (projected + attention_size + 3 * self.intermediate_size)
         biases = (
