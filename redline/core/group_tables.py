@@ -9,8 +9,6 @@ continued only where the last window of it is still there.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
 from math import inf
 
 from redline.core.blocks import BlockPool
@@ -158,17 +156,3 @@ class GroupTables:
         target = table[index] = self.pool.allocate()
         self.pool.release(source)
         return BlockCopy(self._group, source, target)
-
-
-def check_owners(
-    pool: BlockPool, group: int, running: Iterable[Sequence], pinned: Iterable[tuple[int, int]]
-) -> None:
-    """Assert that each reference to a block of a pool has an owner: index, pin (group, block) or sequence."""
-    pool.check_integrity()
-    owners = Counter(block for block in range(pool.num_blocks) if pool.is_kept(block))
-    owners.update(block for each, block in pinned if each == group)
-    for seq in running:
-        owners.update(block for block in seq.block_tables[group] if block != GONE)
-    for block in range(pool.num_blocks):
-        refs = pool.refcount(block)
-        assert refs == owners[block], f"{block = } {refs = } but {owners[block]} owners"

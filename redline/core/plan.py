@@ -95,6 +95,10 @@ class PlanBuilder:
         item = self._items.get(seq.seq_id)
         return item.num_tokens if item else 0
 
+    def ends_prompt(self) -> bool:
+        """Whether a prompt is in the plan, as far as it is made, of which nothing is left after it."""
+        return any(item.samples and item.num_tokens > 1 for item in self._items.values())
+
     def take_back(self, seq: Sequence) -> None:
         """Forget the work of a sequence, if it has any, and return its tokens to the budget."""
         item = self._items.pop(seq.seq_id, None)

@@ -23,8 +23,8 @@ from redline.core.batching import Batching, ContinuousBatching
 from redline.core.block_tables import BlockTables
 from redline.core.blocks import BlockPool
 from redline.core.chunked_prefill import step_budget
-from redline.core.group_tables import check_owners
 from redline.core.in_flight import MAX_HELD, is_computed_by_another
+from redline.core.integrity import check_owners, check_queues
 from redline.core.offload import NullOffload, Offload
 from redline.core.order import FirstComeOrder, Order, first_come
 from redline.core.pins import Pins
@@ -33,7 +33,7 @@ from redline.core.preemption import RecomputePreemption
 from redline.core.prefix import Match, PrefixIndex
 from redline.core.queue import SequenceQueue
 from redline.core.sequence import Sequence, Status
-from redline.core.step_time import WHOLE, NoStepLimit, StepLimit
+from redline.core.step_time import WHOLE, NoStepLimit, StepLimit, split_by_length
 from redline.core.trace import EVERYONE, NullTrace, Trace
 from redline.errors import CapacityError, ConfigError
 
@@ -91,6 +91,7 @@ class Scheduler:
         self._clock = clock
         self._batching = batching or ContinuousBatching()
         self._step_limit = step_limit or NoStepLimit()
+        self._gave_way = False  # long prompts, in the last step
         self._started_s = 0.0  # of the open plan
         self._open_composition = (0, 0)
         self._has_queue = False  # somebody waits for a place or for memory
@@ -131,7 +132,6 @@ class Scheduler:
 
     @property
     def num_preemptions(self) -> int:
-        """Preemptions since the start."""
         return self._preemption.num_preemptions
 
     @property
@@ -277,15 +277,9 @@ class Scheduler:
     def check_integrity(self) -> None:
         """Assert every invariant: queues, tables, index, and an owner for every reference to a block."""
         self.prefix.check_integrity()
-        members = [*self._waiting, *self._running]
-        assert len(members) == len(self._sequences), f"{members = } {self._sequences = }"
-        assert {seq.seq_id: seq for seq in members} == self._sequences, f"{members = } {self._sequences = }"
+        check_queues(self._sequences, self._waiting, self._running)
         assert len(self._running) <= self.config.max_batch, f"{self.num_running = }"
-        for seq in self._waiting:
-            assert seq.status is Status.WAITING and not seq.block_tables, f"{seq} waits with blocks"
-            assert seq.num_computed_tokens == 0, f"{seq} waits with computed tokens"
         for seq in self._running:
-            assert seq.status is Status.RUNNING and seq.num_uncomputed_tokens >= 1, f"{seq}"
             self._tables.check(seq)
         for group, pool in enumerate(self.pools):
             check_owners(pool, group, self._running, self.pins.blocks())
@@ -324,13 +318,19 @@ class Scheduler:
     def _prefill(self, builder: PlanBuilder, prefills: list[Sequence], chunk: int | None) -> None:
         """Chunks of prompts that were started, then new ones; what is left goes to those who wanted more.
 
-        `chunk`: the most that fits of prompts that cannot end in this step; then nothing is left over.
+        `chunk`: the most that fits of prompts that cannot end in this step; then nothing is left over, and
+        they give way, every other step at most, to prompts that can end in it.
         """
         limit = self._prompt_limit(builder, len(prefills))
         if chunk is not None:
             limit = chunk if limit is None else min(chunk, limit)
-        self._continue(builder, prefills, limit)
+        give_way = chunk is not None and not self._gave_way
+        first, last = split_by_length(prefills) if give_way else (prefills, [])
+        self._continue(builder, first, limit)
         self._admit_waiting(builder, limit)
+        self._gave_way = bool(last) and builder.ends_prompt()
+        if not self._gave_way:
+            self._continue(builder, last, limit)
         if limit is not None and chunk is None:
             self._continue(builder, [seq for seq in self._running if builder.num_planned(seq)])
 

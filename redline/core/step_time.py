@@ -3,18 +3,22 @@
 A request that arrives while a step runs waits for its end, whatever the order. So, as long as the batch has
 room, a prompt that cannot end in a step takes only so many tokens of it as fit a target time, at the rate
 that was measured lately: it falls as a long prompt is attended to, and the chunks shrink with it. Short
-prompts are computed whole beside it. Once requests queue for a place, the wait is in the queue and not in the
-step, and the whole token budget is used again for throughput. It buys even latencies beside long prompts
-(SLO-aware chunking as in Agrawal et al., "Sarathi-Serve", OSDI 2024, with the time measured instead of
-profiled). It hurts the long prompt itself, since smaller chunks read weights and earlier keys more often.
+prompts are computed whole, and a step in which one ends has no chunk of a long one, unless the step before
+had none either: so newcomers wait for the rest of one short step, and the long prompt goes on. Once requests
+queue for a place, the wait is in the queue and not in the step, and the whole token budget is used again for
+throughput. It buys even latencies beside long prompts (SLO-aware chunking as in Agrawal et al.,
+"Sarathi-Serve", OSDI 2024, with the time measured instead of profiled). It hurts the long prompt itself,
+since smaller chunks read weights and earlier keys more often.
 `step_time=None` leaves the budget alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Many
 from typing import Protocol
 
 from redline.core.average import smoothed
+from redline.core.sequence import Sequence
 
 DECAY = 0.5  # of the rate so far, with each new measurement
 WHOLE = 64  # tokens of prompts that a step may take in any case, if they end in it
@@ -69,3 +73,9 @@ class StepTime:
     def _beside(self, num_decodes: int) -> float:
         """Seconds that so many decodes are taken to cost."""
         return self._decode_s or 0.0 if num_decodes else 0.0
+
+
+def split_by_length(prefills: Many[Sequence]) -> tuple[list[Sequence], list[Sequence]]:
+    """Prompts that may end in a step of any length, and those that may have to give way to them."""
+    short = [seq for seq in prefills if seq.num_uncomputed_tokens <= WHOLE]
+    return short, [seq for seq in prefills if seq.num_uncomputed_tokens > WHOLE]

@@ -68,10 +68,28 @@ def test_chunks_take_the_time_and_grow_when_requests_queue():
     harness.check_outputs()
 
 
-def test_a_short_prompt_is_computed_whole_beside_a_long_one():
+def test_a_long_prompt_gives_way_to_one_that_ends_but_not_twice_in_a_row():
     harness = Harness(step_s=0.3, **OPTIONS)
     long = harness.add([1] * 900, max_tokens=2)
     for _ in range(3):
         timed(harness)
-    short = harness.add([2] * 40, max_tokens=2)
-    assert timed(harness) == 40 + WHOLE // 4 and short.output_token_ids and not long.output_token_ids
+    for step in range(6):
+        computed = long.num_computed_tokens
+        short = harness.add([2 + step] * 40, max_tokens=1)
+        tokens = timed(harness)
+        assert short.output_token_ids and not long.output_token_ids
+        waited = step % 2 == 0
+        assert tokens == (40 if waited else 40 + STRIDE)
+        assert long.num_computed_tokens == computed + (0 if waited else STRIDE)
+    harness.run()
+    harness.check_outputs()
+
+
+def test_of_two_long_prompts_none_gives_way():
+    harness = Harness(step_s=0.3, **OPTIONS)
+    first = harness.add([1] * 900, max_tokens=2)
+    second = harness.add([2] * 900, max_tokens=2)
+    for _ in range(4):
+        timed(harness)
+    assert first.num_computed_tokens and second.num_computed_tokens
+    assert all(len(plan.items) == 2 for plan in harness.plans[:4])
