@@ -214,7 +214,8 @@ class Scheduler:
         prefills: list[Sequence] = []
         for seq in self._running:
             (decodes if seq.num_uncomputed_tokens == 1 else prefills).append(seq)
-        chunk = None if self._has_queue else self._step_limit.chunk(len(decodes))
+        sizes = (len(decodes), len(self._sequences))
+        chunk = None if self._has_queue else self._step_limit.chunk(*sizes, now_s)
         budget = self._num_tokens(len(decodes), chunk)
         builder = PlanBuilder(step_budget(budget, self.config.max_context))
         if not self.config.prefill_first:

@@ -6,7 +6,8 @@ that was measured lately: it falls as a long prompt is attended to, and the chun
 prompts are computed whole, and a step in which one ends has no chunk of a long one, unless the step before
 had none either: so newcomers wait for the rest of one short step, and the long prompt goes on. Once requests
 queue for a place, the wait is in the queue and not in the step, and the whole token budget is used again for
-throughput. It buys even latencies beside long prompts (SLO-aware chunking as in Agrawal et al.,
+throughput; and a prompt that has been alone for a while, so that nobody is likely to come in its next step,
+may take longer ones. It buys even latencies beside long prompts (SLO-aware chunking as in Agrawal et al.,
 "Sarathi-Serve", OSDI 2024, with the time measured instead of profiled). It hurts the long prompt itself,
 since smaller chunks read weights and earlier keys more often.
 `step_time=None` leaves the budget alone.
@@ -15,6 +16,7 @@ since smaller chunks read weights and earlier keys more often.
 from __future__ import annotations
 
 from collections.abc import Sequence as Many
+from math import inf
 from typing import Protocol
 
 from redline.core.average import smoothed
@@ -24,13 +26,18 @@ DECAY = 0.5  # of the rate so far, with each new measurement
 WHOLE = 64  # tokens of prompts that a step may take in any case, if they end in it
 FIRST_TOKENS = 32  # before anything was measured
 STRIDE = 16  # tokens: rows of a tile, so no chunk wastes a part of one
+ALONE = 5  # times as long may the steps of a sequence be that is alone
+QUIET_S = 1.0  # after which it is: by then no other sequence has been here
 
 
 class StepLimit(Protocol):
     """Limits what long prompts take of a step."""
 
-    def chunk(self, num_decodes: int) -> int | None:
-        """The tokens that fit beside so many decodes; None: as many as there are."""
+    def chunk(self, num_decodes: int, num_sequences: int, now_s: float) -> int | None:
+        """The tokens that fit beside so many decodes; None: as many as there are.
+
+        `num_sequences`: all that run and wait.
+        """
 
     def measured(self, num_decodes: int, prompt_tokens: int, seconds: float) -> None:
         """A step took so long."""
@@ -39,7 +46,7 @@ class StepLimit(Protocol):
 class NoStepLimit:
     """Prompts take all there is."""
 
-    def chunk(self, num_decodes: int) -> int | None:
+    def chunk(self, num_decodes: int, num_sequences: int, now_s: float) -> int | None:
         return None
 
     def measured(self, num_decodes: int, prompt_tokens: int, seconds: float) -> None:
@@ -53,12 +60,17 @@ class StepTime:
         self._target_s = target_s
         self._decode_s: float | None = None  # of a step that only decodes
         self._rate: float | None = None  # prompt tokens per second
+        self._company_s = -inf  # when more than one sequence was here
 
-    def chunk(self, num_decodes: int) -> int | None:
+    def chunk(self, num_decodes: int, num_sequences: int, now_s: float) -> int | None:
+        if num_sequences > 1:
+            self._company_s = now_s
         if self._rate is None:
             return FIRST_TOKENS
-        left_s = self._target_s - self._beside(num_decodes)
-        fitting = int(self._rate * max(left_s, self._target_s / 2))
+        alone = now_s - self._company_s >= QUIET_S
+        target_s = self._target_s * (ALONE if alone else 1)
+        left_s = target_s - self._beside(num_decodes)
+        fitting = int(self._rate * max(left_s, target_s / 2))
         return max(STRIDE, fitting // STRIDE * STRIDE)
 
     def measured(self, num_decodes: int, prompt_tokens: int, seconds: float) -> None:

@@ -1,17 +1,17 @@
 """Long prompts aim at short steps while the batch has room; full, steps use the whole budget."""
 
-from redline.core.step_time import FIRST_TOKENS, STRIDE, WHOLE, NoStepLimit, StepTime
+from redline.core.step_time import FIRST_TOKENS, QUIET_S, STRIDE, WHOLE, NoStepLimit, StepTime
 from tests.core.harness import Harness
 
 
 def test_what_fits_follows_the_rate_that_was_measured():
     limit = StepTime(0.1)
-    assert limit.chunk(0) == FIRST_TOKENS
+    assert limit.chunk(0, 2, 0.0) == FIRST_TOKENS
     limit.measured(0, 512, 0.5)
-    assert limit.chunk(0) == 96, "102 fit, in whole strides"
+    assert limit.chunk(0, 2, 0.0) == 96, "102 fit, in whole strides"
     for _ in range(9):
         limit.measured(0, 96, 0.8)  # it has become slower
-    assert limit.chunk(0) == STRIDE, "never less"
+    assert limit.chunk(0, 2, 0.0) == STRIDE, "never less"
 
 
 def test_decodes_take_their_time_out_of_it_but_leave_half():
@@ -19,25 +19,34 @@ def test_decodes_take_their_time_out_of_it_but_leave_half():
     for _ in range(9):
         limit.measured(0, 1000, 1.0)
         limit.measured(5, 0, 0.03)
-    assert limit.chunk(0) == 96 and limit.chunk(5) == 64
+    assert limit.chunk(0, 2, 0.0) == 96 and limit.chunk(5, 2, 0.0) == 64
     for _ in range(9):
         limit.measured(5, 0, 0.3)
-    assert limit.chunk(5) == 48
+    assert limit.chunk(5, 2, 0.0) == 48
     limit.measured(5, 100, 0.4)
-    assert limit.chunk(0) == 64, "of a mixed step, half is the prompts' at least"
+    assert limit.chunk(0, 2, 0.0) == 64, "of a mixed step, half is the prompts' at least"
+
+
+def test_a_sequence_that_is_alone_for_a_while_may_take_longer():
+    limit = StepTime(0.1)
+    limit.measured(0, 512, 0.512)
+    assert limit.chunk(0, 1, 5.0) == 496, "nobody was ever here"
+    assert limit.chunk(0, 2, 5.1) == 96
+    assert limit.chunk(0, 1, 5.1 + QUIET_S / 2) == 96
+    assert limit.chunk(0, 1, 5.1 + QUIET_S) == 496
 
 
 def test_few_tokens_and_no_time_say_nothing():
     limit = StepTime(0.1)
     limit.measured(0, STRIDE - 1, 9.0)
     limit.measured(0, 512, 0.0)
-    assert limit.chunk(0) == FIRST_TOKENS
+    assert limit.chunk(0, 2, 0.0) == FIRST_TOKENS
 
 
 def test_off_sets_no_limit():
     limit = NoStepLimit()
     limit.measured(0, 512, 1.0)
-    assert limit.chunk(3) is None
+    assert limit.chunk(3, 2, 0.0) is None
 
 
 def timed(harness, tokens_per_s=100.0):
@@ -55,10 +64,10 @@ def timed(harness, tokens_per_s=100.0):
 OPTIONS = {"token_budget": 128, "max_context": 1024, "num_blocks": 600, "prompt_share": 0.25}
 
 
-def test_chunks_take_the_time_and_grow_when_requests_queue():
+def test_chunks_shrink_beside_others_and_grow_when_requests_queue():
     harness = Harness(step_s=0.5, max_batch=2, **OPTIONS)
     harness.add([1] * 900, max_tokens=2)
-    assert [timed(harness) for _ in range(3)] == [32, 48, 48]
+    assert [timed(harness) for _ in range(3)] == [32, 128, 128], "it is alone"
     harness.add([2] * 300, max_tokens=2)
     assert timed(harness) == 2 * WHOLE // 4, "each its share"
     harness.add([3] * 10, max_tokens=2)  # no place for it
