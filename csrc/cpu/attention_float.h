@@ -50,22 +50,30 @@ struct Panels {
   void ahead(int64_t, int64_t, int64_t) const {}
 };
 
-// c[r, v] += sum over i of a[r, i] * b[i, v], i in order; from zero when not Add.
+// c[r, v] += sum over i of a[r, i] * b[i, v], i in order; from zero when not Add. Unrolled early, because the
+// sums would else begin and end on the stack.
 template <int Rows, int Vectors, bool Add, typename B>
 void multiply(const float* a, int64_t lda, B b, int64_t v0, float* c, int64_t ldc, int64_t depth) {
   f32x16 acc[Rows][Vectors];
+#pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
     for (int v = 0; v < Vectors; ++v) acc[r][v] = Add ? load16(c + r * ldc + (v0 + v) * kWide) : splat16(0.0f);
   for (int64_t i = 0; i < depth; ++i) {
     b.ahead(i, v0, v0 + Vectors);
     f32x16 row[Vectors];
+#pragma GCC unroll 4
     for (int v = 0; v < Vectors; ++v) row[v] = b.at(i, v0 + v);
+#pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) {
       const f32x16 factor = splat16(a[r * lda + i]);
+#pragma GCC unroll 4
       for (int v = 0; v < Vectors; ++v) acc[r][v] = fma(factor, row[v], acc[r][v]);
     }
   }
+#pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
     for (int v = 0; v < Vectors; ++v) store16(c + r * ldc + (v0 + v) * kWide, acc[r][v]);
 }
 
@@ -106,7 +114,7 @@ class FloatProducts {
   using Element = T;
   using F = Format<T>;
   using Scratch = FloatScratch;
-  static constexpr int64_t kRowBlock = 48;  // rows that go through a tile together
+  static constexpr int64_t kRowBlock = 24;  // rows that go through a tile together
   static constexpr int64_t kStep = kWide;   // keys that are skipped or computed together
   static constexpr int64_t kItemRows = 192;  // rows that share the copy of a tile
 

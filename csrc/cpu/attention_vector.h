@@ -49,6 +49,15 @@ inline f32x16 operator*(f32x16 a, f32x16 b) { return {_mm512_mul_ps(a.v, b.v)}; 
 inline f32x16 operator/(f32x16 a, f32x16 b) { return {_mm512_div_ps(a.v, b.v)}; }
 inline f32x16 fma(f32x16 a, f32x16 b, f32x16 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 inline f32x16 max(f32x16 a, f32x16 b) { return {_mm512_max_ps(a.v, b.v)}; }
+inline bool any_above(f32x16 a, float limit) {
+  return _mm512_cmp_ps_mask(a.v, _mm512_set1_ps(limit), _CMP_GT_OQ) != 0;
+}
+// `yes` in the lanes [begin, end), which may lie outside of the sixteen.
+inline f32x16 select_lanes(int64_t begin, int64_t end, f32x16 yes, f32x16 no) {
+  const uint32_t below_end = end >= kWide ? 0xffff : end <= 0 ? 0 : (1u << end) - 1;
+  const uint32_t below_begin = begin >= kWide ? 0xffff : begin <= 0 ? 0 : (1u << begin) - 1;
+  return {_mm512_mask_blend_ps(static_cast<__mmask16>(below_end & ~below_begin), no.v, yes.v)};
+}
 inline f32x8 low_half(f32x16 a) { return {_mm512_castps512_ps256(a.v)}; }
 inline f32x8 high_half(f32x16 a) { return {_mm512_extractf32x8_ps(a.v, 1)}; }
 #else
@@ -111,6 +120,17 @@ inline f32x16 fma(f32x16 a, f32x16 b, f32x16 c) { return {fma(a.low, b.low, c.lo
 inline f32x16 max(f32x16 a, f32x16 b) { return {max(a.low, b.low), max(a.high, b.high)}; }
 inline f32x8 low_half(f32x16 a) { return a.low; }
 inline f32x8 high_half(f32x16 a) { return a.high; }
+inline bool any_above(f32x16 a, float limit) {
+  return any(less(splat(limit), a.low)) || any(less(splat(limit), a.high));
+}
+inline f32x16 select_lanes(int64_t begin, int64_t end, f32x16 yes, f32x16 no) {
+  alignas(32) static constexpr float kLane[kWide] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const f32x8 first = splat(static_cast<float>(begin)), behind = splat(static_cast<float>(end));
+  const auto choose = [&](f32x8 lane, f32x8 y, f32x8 n) {
+    return select(less(lane, first), n, select(less(lane, behind), y, n));
+  };
+  return {choose(load(kLane), yes.low, no.low), choose(load(kLane + kLanes), yes.high, no.high)};
+}
 #endif
 
 // The first n of sixteen elements, zeros behind them.
@@ -138,7 +158,7 @@ inline float max_lane(f32x16 a) {
 #endif
 }
 
-// 2^x within 2 ulp for x <= 0: exactly 1 at 0, exactly 0 below -125, NaN for NaN.
+// 2^x within 2 ulp for x below 127: exactly 1 at 0, exactly 0 below -125, NaN for NaN.
 // x = n + r with |r| <= 1/2; the polynomial is 2^r, the best of its degree with value 1 at 0.
 template <typename V>
 V power_of_two_polynomial(V r, V (*constant)(float)) {

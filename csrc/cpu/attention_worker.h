@@ -1,4 +1,4 @@
-// Causal attention of one item: an online softmax over tiles of keys, for either way to multiply.
+// Causal attention of one item: an online softmax over tiles of keys.
 #pragma once
 #include "attention_tile.h"
 #include "rope_store.h"
@@ -9,6 +9,7 @@ namespace {
 
 const float kInfinity = __builtin_inff();
 constexpr float kLog2e = 1.44269504089f;
+constexpr float kSlack = 8.0f;  // in units of log 2: weights stay below 256
 
 // The running softmax of some rows: maximum, sums of exponentials (by key % 16), weighted sums of values.
 struct State {
@@ -26,7 +27,7 @@ struct WorkerScratch {
   Buffer gathered, scales, scores, part, joined, rotated;
 };
 
-// Products: what multiplies, FloatProducts or AmxProducts.
+// Products: what multiplies, FloatProducts.
 template <typename Products>
 class Worker {
  public:
@@ -53,9 +54,10 @@ class Worker {
     load_queries(products);
     if (fresh_ && item_.sees_last()) announce();
     for (int64_t split = item_.first_split; split < item_.end_split; ++split) {
-      const State part = item_.partial < 0 ? state(s_.part) : partial(partials, split);
+      const bool first = split == item_.first_split && a_.window <= 0;  // of all rows
+      const State part = item_.partial >= 0 ? partial(partials, split) : state(first ? s_.joined : s_.part);
       attend_split(products, cache, split, part);
-      if (item_.partial < 0) join(split, part);
+      if (item_.partial < 0 && !first) join(split, part);
     }
     if (item_.partial < 0) write();
   }
@@ -166,13 +168,11 @@ class Worker {
       return false;
     }
     finish_scores(scores, steps);
-    for (int64_t j = steps.begin; j < sees.begin; ++j) scores[j] = -kInfinity;
-    for (int64_t j = sees.end; j < steps.end; ++j) scores[j] = -kInfinity;
     const int64_t count = (steps.end - steps.begin) / kWide;
-    if (count == 4) weigh_strips<4>(r, steps.begin, scores, part);
-    else if (count == 3) weigh_strips<3>(r, steps.begin, scores, part);
-    else if (count == 2) weigh_strips<2>(r, steps.begin, scores, part);
-    else weigh_strips<1>(r, steps.begin, scores, part);
+    if (count == 4) weigh_strips<4>(r, steps.begin, sees, scores, part);
+    else if (count == 3) weigh_strips<3>(r, steps.begin, sees, scores, part);
+    else if (count == 2) weigh_strips<2>(r, steps.begin, sees, scores, part);
+    else weigh_strips<1>(r, steps.begin, sees, scores, part);
     if (F::kScaled)  // the scale of a key that the row may not see can be anything
       for (int64_t g = 0; g < scale_groups_; ++g) {
         float* weights = scores + g * Products::kPlane;
@@ -182,17 +182,24 @@ class Worker {
     return sees.begin == keys.begin && sees.end == keys.end;
   }
 
+  // Weights are relative to a maximum that is raised only when a score exceeds it by more than kSlack: whether it
+  // is takes one comparison, while finding and raising it takes as long as the exponentials (as in FlashAttention-4).
   template <int Strips>
-  void weigh_strips(int64_t r, int64_t begin, float* scores, State part) const {
+  void weigh_strips(int64_t r, int64_t begin, Range sees, float* scores, State part) const {
     f32x16 weights[Strips];
-    f32x16 highest = splat16(part.maximum[r]);
     for (int i = 0; i < Strips; ++i) {
-      weights[i] = load16(scores + begin + i * kWide);
-      highest = max(highest, weights[i]);
+      const int64_t j = begin + i * kWide;
+      weights[i] = load16(scores + j);
+      if (j < sees.begin || j + kWide > sees.end)
+        weights[i] = select_lanes(sees.begin - j, sees.end - j, weights[i], splat16(-kInfinity));
     }
-    const float before = part.maximum[r], maximum = max_lane(highest);
+    f32x16 highest = weights[0];
+    for (int i = 1; i < Strips; ++i) highest = max(highest, weights[i]);
     f32x16 totals = load16(part.totals + r * kWide);
-    if (maximum != before) {
+    float maximum = part.maximum[r];
+    if (any_above(highest, maximum + kSlack)) {
+      const float before = maximum;
+      maximum = max_lane(highest);
       const f32x16 shrink = exp2_16(splat16(before - maximum));
       part.maximum[r] = maximum;
       totals = totals * shrink;
