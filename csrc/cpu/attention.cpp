@@ -16,6 +16,7 @@ namespace {
 
 constexpr int64_t kSerialWork = 1 << 17;   // multiply-adds below which a thread is not worth waking
 constexpr int64_t kItemsPerThread = 4;     // of about the same work, so that threads end together
+constexpr int64_t kGrabsPerThread = 8;     // times that a thread takes items
 constexpr int64_t kFewRows = 48;           // a smaller item would spend its time on copies of tiles
 constexpr int64_t kKeptPartials = 1 << 20; // floats
 
@@ -26,18 +27,18 @@ struct Plan {
   int64_t total_work = 0, partial_floats = 0;
 };
 
-void plan_sequence(const AttentionArgs& a, int64_t sequence, int64_t rows, Plan& plan) {
+void plan_sequence(const AttentionArgs& a, int64_t sequence, int64_t rows, int64_t heads, Plan& plan) {
   const int64_t begin = a.query_start[sequence], count = a.query_start[sequence + 1] - begin;
   const int64_t group = a.num_heads / a.num_kv_heads, block = max(1, rows / group);
   const int64_t start = a.context_lens[sequence] - count;
   // Later blocks see more keys; they go first so that threads end together.
   for (int64_t token = (count - 1) / block * block; count > 0 && token >= 0; token -= block)
-    for (int64_t head = 0; head < a.num_kv_heads; ++head) {
+    for (int64_t head = 0; head < a.num_kv_heads; head += heads) {
       const int64_t tokens = min(block, count - token), position = start + token;
       const int64_t oldest = a.window > 0 ? max(0, position + 1 - a.window) : 0;
-      plan.items.push_back({sequence, head, begin + token, tokens, position, oldest / kSplit,
+      plan.items.push_back({sequence, head, heads, begin + token, tokens, position, oldest / kSplit,
                             (position + tokens - 1) / kSplit + 1, -1});
-      plan.work.push_back((position + tokens - oldest) * tokens * group * a.head_dim * 2);
+      plan.work.push_back((position + tokens - oldest) * tokens * heads * group * a.head_dim * 2);
       plan.total_work += plan.work.back();
     }
 }
@@ -51,7 +52,7 @@ void share_splits(const AttentionArgs& a, Plan& plan) {
     Item& item = plan.items[i];
     const int64_t splits = item.end_split - item.first_split, parts = min(splits, plan.work[i] / share + 1);
     if (parts < 2) continue;
-    const int64_t floats = W::state_floats(item.num_tokens * group, round_up(a.head_dim, kWide));
+    const int64_t floats = W::state_floats(item.num_tokens * item.num_kv_heads * group, round_up(a.head_dim, kWide));
     item.partial = plan.partial_floats;
     plan.partial_floats += splits * floats;
     plan.joins.push_back(item);
@@ -74,6 +75,15 @@ int64_t item_rows(const AttentionArgs& a) {
   return max(kFewRows, min(Products::kItemRows, rows / (kItemsPerThread * num_threads())));
 }
 
+// The KV heads of an item: all where each is one token and there are splits enough for all threads without cutting
+// them by head. Blocks then come from memory in one piece.
+int64_t item_heads(const AttentionArgs& a, bool decodes) {
+  if (!decodes || a.block_size % kWide != 0 || a.head_dim % kWide != 0) return 1;
+  int64_t splits = 0;
+  for (int64_t s = 0; s < a.num_sequences; ++s) splits += round_up(a.context_lens[s], kSplit) / kSplit;
+  return splits < kItemsPerThread * num_threads() ? 1 : a.num_kv_heads;
+}
+
 bool only_decodes(const AttentionArgs& a) {
   for (int64_t s = 0; s < a.num_sequences; ++s)
     if (a.query_start[s + 1] - a.query_start[s] > 1) return false;
@@ -85,7 +95,8 @@ template <typename Products>
 void run(AttentionArgs a, const NewTokens* fresh) {
   using W = Worker<Products>;
   using T = typename W::T;
-  if (fresh && !only_decodes(a)) {
+  const bool decodes = only_decodes(a);
+  if (fresh && !decodes) {
     rope_store<T>(*fresh, a.q, a.q_stride, a.num_heads, a.out);
     a.q = a.out;
     a.q_stride = a.num_heads * a.head_dim;
@@ -97,8 +108,8 @@ void run(AttentionArgs a, const NewTokens* fresh) {
   plan.joins.clear();
   plan.work.clear();
   plan.total_work = plan.partial_floats = 0;
-  const int64_t rows = item_rows<Products>(a);
-  for (int64_t s = 0; s < a.num_sequences; ++s) plan_sequence(a, s, rows, plan);
+  const int64_t rows = item_rows<Products>(a), heads = item_heads(a, decodes);
+  for (int64_t s = 0; s < a.num_sequences; ++s) plan_sequence(a, s, rows, heads, plan);
   const bool serial = plan.total_work < kSerialWork || num_threads() == 1;
   if (!serial) share_splits<W>(a, plan);
   const std::vector<Item>&items = plan.items, &joins = plan.joins;
@@ -107,8 +118,11 @@ void run(AttentionArgs a, const NewTokens* fresh) {
     thread_local typename W::Scratch memory;
     return memory;
   };
-  parallel_for(items.size(), serial ? items.size() : 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) W(a, items[i], scratch(), fresh).run(states);
+  // A few at a time, since an item asks for the first keys of the one behind it.
+  const int64_t count = items.size(), grain = serial ? count : count / (kGrabsPerThread * num_threads());
+  parallel_for(count, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      W(a, items[i], scratch(), fresh).run(states, i + 1 < end ? &items[i + 1] : nullptr);
   });
   parallel_for(joins.size(), 16, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) W(a, joins[i], scratch()).finish(states);

@@ -22,21 +22,23 @@ constexpr int kWideColumns = 2, kWideRows = 3, kColumns = 1, kRows = 6;
 template <typename T>
 struct KeyColumns {
   const T *const *strips, *const *next;
+  int64_t head;  // elements from there to the head
   int64_t stride, first;  // dimension of row 0
-  f32x16 at(int64_t i, int64_t v) const { return load_keys(strips[v], stride, first + i); }
+  f32x16 at(int64_t i, int64_t v) const { return load_keys(strips[v] + head, stride, first + i); }
   void ahead(int64_t i, int64_t v, int64_t end) const {
     constexpr uint64_t kLine = 64 / sizeof(T);
     const int64_t offset = Format<T>::row(first + i) * stride;
     if (static_cast<uint64_t>(offset) % kLine < static_cast<uint64_t>(stride))
-      for (; v < end; ++v) fetch(next[v], offset);
+      for (; v < end; ++v) fetch(next[v], head + offset);
   }
 };
 template <typename T>
 struct ValueRows {
   const T *const *rows, *const *next;
-  f32x16 at(int64_t i, int64_t v) const { return load_value(rows[i], v); }
+  int64_t head;
+  f32x16 at(int64_t i, int64_t v) const { return load_value(rows[i] + head, v); }
   void ahead(int64_t i, int64_t v, int64_t end) const {
-    for (; v < end; v += 64 / (kWide * sizeof(T))) fetch(next[i], Format<T>::row(v * kWide));
+    for (; v < end; v += 64 / (kWide * sizeof(T))) fetch(next[i], head + Format<T>::row(v * kWide));
   }
 };
 // Panels of kColumns vectors, each read from one end to the other; `rows` is how long they are.
@@ -137,9 +139,11 @@ class FloatProducts {
   // Whether the tile after the one that is loaded should be known.
   bool fetches_ahead() const { return in_place_; }
 
-  void load(const Tile<T>& tile, const Tile<T>& next, Range keys) {
+  // `head`: the elements from the first head of the tile to the one that is next; not 0 only in place.
+  void load(const Tile<T>& tile, const Tile<T>& next, int64_t head, Range keys) {
     tile_ = &tile;
     next_ = &next;
+    head_ = head;
     if (in_place_) return;
     for (int64_t strip = keys.begin / kWide; strip * kWide < keys.end; ++strip)
       for (int64_t d = 0; d < dim_; ++d)
@@ -165,8 +169,8 @@ class FloatProducts {
       const float* q = queries_ + row * dim_ + g * depth;
       if (in_place_)
         multiply_columns<false>(rows, strips, q, dim_,
-                                KeyColumns<T>{tile_->keys, next_->keys, tile_->key_stride, g * depth}, scores, kTile,
-                                depth);
+                                KeyColumns<T>{tile_->keys, next_->keys, head_, tile_->key_stride, g * depth}, scores,
+                                kTile, depth);
       else
         multiply_columns<false>(rows, strips, q, dim_, Panels{keys_ + g * depth * kColumns * kWide, dim_}, scores,
                                 kTile, depth);
@@ -181,8 +185,8 @@ class FloatProducts {
       const float* a = weights + keys.begin;
       if (in_place_)
         multiply_columns<true>(rows, columns, a, kTile,
-                               ValueRows<T>{tile_->values + keys.begin, next_->values + keys.begin}, values, padded_,
-                               depth);
+                               ValueRows<T>{tile_->values + keys.begin, next_->values + keys.begin, head_}, values,
+                               padded_, depth);
       else
         multiply_columns<true>(rows, columns, a, kTile, Panels{values_ + keys.begin * kColumns * kWide, kTile},
                                values, padded_, depth);
@@ -204,6 +208,7 @@ class FloatProducts {
   const int64_t dim_, padded_, groups_;
   const bool in_place_;
   bool finite_ = true;
+  int64_t head_ = 0;
   const Tile<T> *tile_ = nullptr, *next_ = nullptr;
   float *queries_, *keys_ = nullptr, *values_ = nullptr;
 };

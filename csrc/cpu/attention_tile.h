@@ -22,10 +22,10 @@ struct Range {
   int64_t begin, end;
 };
 
-// Some query tokens of one sequence with all query heads of one KV head, over some splits of its keys.
-// Row r is token r / group, head r % group.
+// Some query tokens of one sequence with all query heads of one KV head, over some splits of its keys; one token may
+// have several KV heads, whose keys lie side by side. Rows are ordered by KV head, token, and head in the group.
 struct Item {
-  int64_t sequence, kv_head;
+  int64_t sequence, kv_head, num_kv_heads;
   int64_t token, num_tokens;  // rows of q and out
   int64_t position;           // of the first token
   int64_t first_split, end_split;
@@ -40,6 +40,10 @@ struct Item {
   Range visible(int64_t t, int64_t window, int64_t begin, int64_t end) const {
     const Range all = visible(t, window);
     return {max(all.begin, begin), min(all.end, end)};
+  }
+  // Where the first tile begins that its first token sees.
+  int64_t first_tile(int64_t window) const {
+    return max(visible(0, window).begin, first_split * kSplit) / kTile * kTile;
   }
   // The tokens that see any key of [begin, end): adjacent, because both ends of visible() only grow.
   Range tokens_seeing(int64_t window, int64_t begin, int64_t end) const {
@@ -113,15 +117,15 @@ inline void load_scales(f16, const void* halves, int64_t count, float, float* to
   for (; i < count; ++i) to[i] = from_half(from[i].bits);
 }
 
-// One KV head of one sequence in the cache, whose blocks csrc/cpu/kv_format.h describes.
+// One KV head of one sequence in the cache, or the first of several, whose blocks csrc/cpu/kv_format.h describes.
 template <typename T>
 class CachedHead {
  public:
   CachedHead(const AttentionArgs& a, const Item& item, Buffer& gathered, Scales scales)
       : keys_(static_cast<const T*>(a.k_cache)), values_(static_cast<const T*>(a.v_cache)),
         blocks_(a.block_tables + item.sequence * a.max_blocks), heads_(a.num_kv_heads), head_(item.kv_head),
-        block_size_(a.block_size), dim_(a.head_dim), row_(Format<T>::row(dim_)), in_strips_(block_size_ % kWide == 0),
-        scales_(scales) {
+        num_heads_(item.num_kv_heads), block_size_(a.block_size), dim_(a.head_dim), row_(Format<T>::row(dim_)),
+        in_strips_(block_size_ % kWide == 0), scales_(scales) {
     if (!in_strips_) gathered_ = reinterpret_cast<T*>(gathered.need(kTile * row_ * sizeof(T) / sizeof(float)));
     current_->first = next_->first = -1;
   }
@@ -139,17 +143,34 @@ class CachedHead {
     locate(first, keys, *next_);
     if (F::kScaled)
       each_block(first, keys, [&](int64_t block, int64_t offset, int64_t, int64_t count) {
-        each_group(block, offset, [&](int64_t, const T* k, const T* v) {
-          for (int64_t i = 0; i < count * kScale; i += 64) fetch(k, i), fetch(v, i);
-        });
+        for (int64_t h = 0; h < num_heads_; ++h)
+          each_group(block + h * head_elements(), offset, [&](int64_t, const T* k, const T* v) {
+            for (int64_t i = 0; i < count * kScale; i += 64) fetch(k, i), fetch(v, i);
+          });
       });
     return *next_;
   }
 
-  // Of the tile at position `first`. Only now, because a tile that is found ahead has yet to arrive from memory.
-  void load_scales_of(int64_t first, Range keys) {
+  // Ask for the part of a tile behind its first `begin` keys.
+  void fetch_behind(const Tile<T>& tile, Range keys, int64_t begin) const {
+    constexpr int64_t kLine = 64 / sizeof(T);
+    const int64_t step = max(tile.key_stride, kLine);
+    for (int64_t head = 0; head < num_heads_ * head_elements(); head += head_elements()) {
+      for (int64_t strip = round_up(max(begin, keys.begin), kWide) / kWide; strip * kWide < keys.end; ++strip)
+        for (int64_t i = 0; i < row_ * tile.key_stride; i += step) fetch(tile.keys[strip], head + i);
+      for (int64_t j = max(begin, keys.begin); j < keys.end; ++j)
+        for (int64_t i = 0; i < row_; i += kLine) fetch(tile.values[j], head + i);
+    }
+  }
+
+  // From a head to the next in the same block.
+  int64_t head_elements() const { return block_elements<T>(block_size_, dim_); }
+
+  // Of a head of the tile at position `first`. Only now, because a tile that is found ahead has yet to arrive from
+  // memory.
+  void load_scales_of(int64_t head, int64_t first, Range keys) {
     each_block(first, keys, [&](int64_t block, int64_t offset, int64_t j, int64_t count) {
-      each_group(block, offset, [&](int64_t g, const T* k, const T* v) {
+      each_group(block + head * head_elements(), offset, [&](int64_t g, const T* k, const T* v) {
         load_scales(Scale(), k, count, F::kUnit, scales_.keys + g * kTile + j);
         load_scales(Scale(), v, count, F::kUnit, scales_.values + g * kTile + j);
       });
@@ -167,7 +188,7 @@ class CachedHead {
     int64_t block = (first + keys.begin) / block_size_, offset = (first + keys.begin) % block_size_;
     for (int64_t j = keys.begin; j < keys.end;) {
       const int64_t count = min(keys.end - j, block_size_ - offset);
-      f((blocks_[block++] * heads_ + head_) * block_elements<T>(block_size_, dim_), offset, j, count);
+      f((blocks_[block++] * heads_ + head_) * head_elements(), offset, j, count);
       j += count;
       offset = 0;
     }
@@ -210,7 +231,7 @@ class CachedHead {
 
   const T *keys_, *values_;
   const int32_t* blocks_;
-  const int64_t heads_, head_, block_size_, dim_, row_;
+  const int64_t heads_, head_, num_heads_, block_size_, dim_, row_;
   const bool in_strips_;
   const Scales scales_;
   T* gathered_ = nullptr;

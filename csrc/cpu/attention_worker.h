@@ -38,19 +38,22 @@ class Worker {
   // With `fresh`, the item is one token, whose query has yet to be turned and whose key and value to be stored.
   Worker(const AttentionArgs& args, const Item& item, Scratch& scratch, const NewTokens* fresh = nullptr)
       : a_(args), item_(item), s_(scratch), fresh_(fresh), dim_(args.head_dim), padded_(round_up(dim_, kWide)),
-        group_(args.num_heads / args.num_kv_heads), rows_(item.num_tokens * group_), scale_groups_(F::groups(dim_)) {}
+        group_(args.num_heads / args.num_kv_heads), head_rows_(item.num_tokens * group_),
+        rows_(item.num_kv_heads * head_rows_), scale_groups_(F::groups(dim_)) {}
 
   // The floats of a state of `rows` rows, some of which only fill a block.
   static int64_t state_floats(int64_t rows, int64_t padded) {
     return State::floats(round_up(rows, Products::kRowBlock), padded);
   }
 
-  void run(float* partials) {
+  // `following`: the item that this thread will do next, to ask for its first keys ahead.
+  void run(float* partials, const Item* following = nullptr) {
     Products products(rows_, item_.num_tokens, dim_, s_.products);
     scales_.keys = s_.scales.need(2 * scale_groups_ * kTile);
     scales_.values = scales_.keys + scale_groups_ * kTile;
     CachedHead<T> cache(a_, item_, s_.gathered, scales_);
     scores_ = s_.scores.need(scale_groups_ * Products::kPlane);
+    following_ = following;
     load_queries(products);
     if (fresh_ && item_.sees_last()) announce();
     for (int64_t split = item_.first_split; split < item_.end_split; ++split) {
@@ -74,10 +77,21 @@ class Worker {
   // is looked up have to be there before.
   bool stores_late() const { return a_.block_size % kWide == 0; }
   void announce() {
-    if (stores_late()) KvWriter<T>(fresh_->store).fetch(item_.token, item_.kv_head, item_.kv_head + 1);
+    if (stores_late()) KvWriter<T>(fresh_->store).fetch(item_.token, item_.kv_head, item_.kv_head + item_.num_kv_heads);
     else store_token();
   }
-  void store_token() { rope_store_head<T>(*fresh_, item_.token, item_.kv_head, s_.rotated); }
+  void store_token() {
+    for (int64_t h = 0; h < item_.num_kv_heads; ++h)
+      rope_store_head<T>(*fresh_, item_.token, item_.kv_head + h, s_.rotated);
+  }
+
+  // Several KV heads belong to one token.
+  int64_t token_of(int64_t row) const { return item_.num_tokens == 1 ? 0 : row / group_; }
+  // Calls f(first row, row behind the last) for each KV head, of some tokens.
+  template <typename Function>
+  void each_head(Range tokens, const Function& f) const {
+    for (int64_t row = 0; row < rows_; row += head_rows_) f(row + tokens.begin * group_, row + tokens.end * group_);
+  }
 
   int64_t padded_rows() const { return round_up(rows_, Products::kRowBlock); }
   State state(Buffer& buffer) const {
@@ -94,12 +108,13 @@ class Worker {
     for (int64_t t = 0; t < item_.num_tokens; ++t) {
       const int64_t token = item_.token + t;
       const float* q = a_.q + token * a_.q_stride + item_.kv_head * group_ * dim_;
+      const int64_t heads = item_.num_kv_heads * group_;
       if (fresh_) {
-        float* rotated = s_.rotated.need(group_ * dim_);
-        rotate(fresh_->rope, token, q, rotated, group_, dim_);
+        float* rotated = s_.rotated.need(heads * dim_);
+        rotate(fresh_->rope, token, q, rotated, heads, dim_);
         q = rotated;
       }
-      for (int64_t h = 0; h < group_; ++h) products.set_query(t * group_ + h, q + h * dim_, scale);
+      for (int64_t h = 0; h < heads; ++h) products.set_query(t * group_ + h, q + h * dim_, scale);
     }
   }
 
@@ -113,15 +128,35 @@ class Worker {
       tile_keys_ = seen(tokens.begin, tokens.end, first);
       tile_ = &cache.find(first, tile_keys_);
       const int64_t next = first + kTile;
-      const Range next_keys = products.fetches_ahead() ? seen(0, item_.num_tokens, next) : Range{0, 0};
-      next_tile_ = &cache.find_next(next, next_keys);
+      next_tile_ = products.fetches_ahead() ? &tile_behind(cache, next) : tile_;
       if (fresh_ && stores_late() && item_.position < next) store_token();
-      if (F::kScaled) cache.load_scales_of(first, tile_keys_);
-      products.load(*tile_, *next_tile_, tile_keys_);
-      const int64_t begin = tokens.begin * group_ / Products::kRowBlock * Products::kRowBlock;
-      for (int64_t row = begin; row < tokens.end * group_; row += Products::kRowBlock)
-        attend_rows(products, first, row, min(Products::kRowBlock, rows_ - row), part);
+      for (int64_t h = 0; h < item_.num_kv_heads; ++h) {
+        if (F::kScaled) cache.load_scales_of(h, first, tile_keys_);
+        head_ = h * cache.head_elements();
+        products.load(*tile_, *next_tile_, head_, tile_keys_);
+        attend_head(products, first, h * head_rows_, tokens, part);
+      }
     }
+  }
+
+  void attend_head(Products& products, int64_t first, int64_t first_row, Range tokens, State part) {
+    const int64_t begin = tokens.begin * group_ / Products::kRowBlock * Products::kRowBlock;
+    for (int64_t row = begin; row < tokens.end * group_; row += Products::kRowBlock)
+      attend_rows(products, first, first_row + row, min(Products::kRowBlock, head_rows_ - row), part);
+  }
+
+  // The tile that is read next: at position `next`, or where that is beyond this item, the first of the following.
+  const Tile<T>& tile_behind(CachedHead<T>& cache, int64_t next) {
+    if (next < min(item_.end_split * kSplit, item_.position + item_.num_tokens))
+      return cache.find_next(next, seen(0, item_.num_tokens, next));
+    if (!following_ || a_.block_size % kWide != 0) return *tile_;
+    const int64_t first = following_->first_tile(a_.window);
+    const Range visible = following_->visible(0, a_.window, first, first + kTile);
+    const Range keys = {visible.begin - first, visible.end - first};
+    CachedHead<T> cache_behind(a_, *following_, s_.gathered, scales_);
+    behind_ = cache_behind.find_next(first, keys);
+    cache_behind.fetch_behind(behind_, keys, tile_keys_.end);
+    return behind_;
   }
 
   // The keys of the tile at `first` that any of the tokens sees; empty when none is.
@@ -134,7 +169,7 @@ class Worker {
   }
 
   void attend_rows(Products& products, int64_t first, int64_t row, int64_t rows, State part) {
-    const Range keys = seen(row / group_, (row + rows - 1) / group_ + 1, first);
+    const Range keys = seen(token_of(row), token_of(row + rows - 1) + 1, first);
     if (keys.begin == keys.end) return;
     constexpr int64_t kStep = Products::kStep;
     const Range steps = {keys.begin / kStep * kStep, round_up(keys.end, kStep)};
@@ -148,19 +183,19 @@ class Worker {
   // A value that is not a number times a weight of zero is not zero: only those who see it may get it.
   void weigh_by_token(Products& products, int64_t first, int64_t row, int64_t rows, State part) {
     for (int64_t r = 0; r < rows;) {
-      const int64_t token = (row + r) / group_, count = min(rows - r, (token + 1) * group_ - (row + r));
+      const int64_t token = token_of(row + r), count = min(rows - r, group_ - (row + r) % group_);
       const Range keys = seen(token, token + 1, first);
       if (keys.begin < keys.end)
         products.weigh_alone(count, keys, scores_ + r * kTile, part.values + (row + r) * padded_);
       r += count;
     }
-    products.load(*tile_, *next_tile_, tile_keys_);
+    products.load(*tile_, *next_tile_, head_, tile_keys_);
   }
 
   // Turn a row's scores into weights relative to its new maximum, and rescale what it has so far. Returns
   // whether the row sees all of `keys`.
   bool softmax(int64_t r, int64_t first, Range keys, Range steps, float* scores, State part) {
-    const Range visible = item_.visible(r / group_, a_.window, first, first + kTile);
+    const Range visible = item_.visible(token_of(r), a_.window, first, first + kTile);
     const Range sees = {visible.begin - first, visible.end - first};
     if (sees.begin >= sees.end) {
       for (int64_t g = 0; g < scale_groups_; ++g)
@@ -232,13 +267,17 @@ class Worker {
   }
 
   void join(int64_t split, State part) {
-    const State joined = state(s_.joined);
     const Range tokens = item_.tokens_seeing(a_.window, split * kSplit, (split + 1) * kSplit);
-    for (int64_t r = tokens.begin * group_; r < tokens.end * group_; ++r) {
+    each_head(tokens, [&](int64_t begin, int64_t end) { join_rows(split, part, begin, end); });
+  }
+
+  void join_rows(int64_t split, State part, int64_t begin, int64_t end) {
+    const State joined = state(s_.joined);
+    for (int64_t r = begin; r < end; ++r) {
       float *totals = joined.totals + r * kWide, *values = joined.values + r * padded_;
       const float *more_totals = part.totals + r * kWide, *more = part.values + r * padded_;
       const float before = joined.maximum[r], now = part.maximum[r];
-      if (item_.visible(r / group_, a_.window).begin / kSplit >= split) {  // its first split
+      if (item_.visible(token_of(r), a_.window).begin / kSplit >= split) {  // its first split
         joined.maximum[r] = now;
         std::memcpy(totals, more_totals, kWide * sizeof(float));
         std::memcpy(values, more, padded_ * sizeof(float));
@@ -257,7 +296,8 @@ class Worker {
     const State joined = state(s_.joined);
     for (int64_t r = 0; r < rows_; ++r) {
       if (F::kRotated) hadamard(joined.values + r * padded_, dim_);
-      float* out = a_.out + ((item_.token + r / group_) * a_.num_heads + item_.kv_head * group_ + r % group_) * dim_;
+      const int64_t head = (item_.kv_head + r / head_rows_) * group_ + r % group_;
+      float* out = a_.out + ((item_.token + token_of(r)) * a_.num_heads + head) * dim_;
       const f32x16 factor = splat16(1.0f / sum(load16(joined.totals + r * kWide)));
       for (int64_t d = 0; d < dim_; d += kWide) {
         const f32x16 value = load16(joined.values + r * padded_ + d) * factor + splat16(0.0f);
@@ -271,9 +311,12 @@ class Worker {
   const Item& item_;
   Scratch& s_;
   const NewTokens* fresh_;
-  const int64_t dim_, padded_, group_, rows_, scale_groups_;
+  const int64_t dim_, padded_, group_, head_rows_, rows_, scale_groups_;
+  const Item* following_ = nullptr;
+  Tile<T> behind_;  // the first of the following item
   const Tile<T> *tile_ = nullptr, *next_tile_ = nullptr;
   Range tile_keys_ = {0, 0};
+  int64_t head_ = 0;  // elements from the first head of the item to the one at work
   Scales scales_ = {nullptr, nullptr};
   float* scores_ = nullptr;
 };
