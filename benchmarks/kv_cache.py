@@ -27,6 +27,7 @@ from redline.core.radix import RadixPrefixIndex
 from redline.core.scheduler import Scheduler, SchedulerConfig
 from redline.core.sequence import Sequence as TokenSequence
 
+BLOCK = 16  # tokens
 FORMATS = ("f16", "bf16", "int8", "fp8", "int4")
 
 
@@ -119,7 +120,7 @@ def restart(repeats: int) -> list[Row]:
 def scheduler(repeats: int) -> list[Row]:
     def run(batch: int) -> Callable[[int], float]:
         def once(repeat: int) -> float:
-            return statistics.median(_step_seconds(batch))
+            return _step_seconds(batch)
 
         return once
 
@@ -128,22 +129,24 @@ def scheduler(repeats: int) -> list[Row]:
     return [{"batch": name, "us per step": 1e6 * value} for name, value in seconds.items()]
 
 
-def _step_seconds(batch: int) -> list[float]:
-    """Of decode steps: schedule() and update(), without the model."""
-    pool = BlockPool(batch * 40, 16)
-    config = SchedulerConfig(max_batch=batch, token_budget=2048, block_size=16, max_context=600)
+def _step_seconds(batch: int) -> float:
+    """The mean of decode steps, schedule() and update(), while every sequence fills as many blocks."""
+    pool = BlockPool(batch * 40, BLOCK)
+    config = SchedulerConfig(max_batch=batch, token_budget=2048, block_size=BLOCK, max_context=600)
     brain = Scheduler(config, [pool], RadixPrefixIndex([pool]), time.perf_counter)
     for index in range(batch):
         brain.add(TokenSequence(index, [index % 50, index] * 20, SamplingParams(max_tokens=500), 0.0))
-    times = []
-    for _ in range(250):
+    times: list[float] = []
+    while len(times) < 16 * BLOCK:
         started_s = time.perf_counter()
         plan = brain.schedule()
+        planned_s = time.perf_counter() - started_s
         new_tokens = {item.seq.seq_id: 7 for item in plan.items if item.samples}
+        started_s = time.perf_counter()
         brain.update(plan, new_tokens)
         if plan.num_tokens == batch:
-            times.append(time.perf_counter() - started_s)
-    return times
+            times.append(planned_s + time.perf_counter() - started_s)
+    return statistics.fmean(times)
 
 
 WORK: dict[str, Callable[[int], list[Row]]] = {

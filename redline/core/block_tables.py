@@ -11,6 +11,7 @@ from redline.core.plan import BlockCopy, BlockLoad
 from redline.core.prefix import Match, PrefixIndex
 from redline.core.restore import loadable
 from redline.core.sequence import Sequence
+from redline.errors import CapacityError
 
 
 class BlockTables:
@@ -36,6 +37,25 @@ class BlockTables:
     def max_num_tokens(self) -> float:
         """The longest sequence that fits alone."""
         return min(group.max_num_tokens for group in self._groups)
+
+    def max_num_tokens_of(self, seq: Sequence, max_context: int) -> int:
+        """The most tokens that a sequence may come to.
+
+        Raises CapacityError when prompt and max_tokens (with None: one token) exceed that.
+        """
+        held = self.max_num_tokens
+        most = int(min(max_context, held))
+        num_prompt, max_tokens = len(seq.prompt_token_ids), seq.params.max_tokens
+        wanted = num_prompt + (max_tokens or 1)
+        if wanted > most:
+            num_blocks = self._groups[0].pool.num_blocks
+            raise CapacityError(
+                f"the prompt has {num_prompt} tokens and max_tokens is {max_tokens}, together {wanted}; "
+                f"max_context is {max_context} and the K/V cache holds {held:.0f} tokens of one "
+                f"sequence ({num_blocks} blocks of {self._block_size}). "
+                "Shorten the prompt, lower max_tokens, or raise kv_memory"
+            )
+        return most if max_tokens is None else wanted
 
     def match(self, seq: Sequence) -> Match:
         """Tables of the prefix index with which a sequence can start; never its last token."""
@@ -111,6 +131,8 @@ class BlockTables:
 
     def reserve(self, seq: Sequence, end: int) -> bool:
         """Make sure that extend() finds the blocks it needs, by evicting if need be. False: too few."""
+        if all([group.num_missing(seq, end) <= group.pool.num_free for group in self._groups]):
+            return True
         return self._reserve([group.num_missing(seq, end) for group in self._groups])
 
     def extend(self, seq: Sequence, end: int) -> list[BlockCopy]:

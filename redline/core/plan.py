@@ -81,9 +81,11 @@ class PlanBuilder:
         if copies:
             self._copies[seq.seq_id] = copies
 
-    def add_decode(self, seq: Sequence, position: int) -> None:
+    def add_decode(self, seq: Sequence, position: int, copies: Many[BlockCopy]) -> None:
         """Compute the one token of a sequence that is left, at this position."""
         self._items[seq.seq_id] = PlanItem(seq, position, 1, True)
+        if copies:
+            self._copies[seq.seq_id] = copies
 
     def load(self, seq: Sequence, loads: Many[BlockLoad]) -> None:
         """Load blocks of a sequence before its next tokens are computed."""

@@ -35,7 +35,7 @@ from redline.core.queue import SequenceQueue
 from redline.core.sequence import Sequence, Status
 from redline.core.step_time import WHOLE, NoStepLimit, StepLimit, split_by_length
 from redline.core.trace import EVERYONE, NullTrace, Trace
-from redline.errors import CapacityError, ConfigError
+from redline.errors import ConfigError
 
 Clock = Callable[[], float]
 _RUNNING, _FINISHED = Status.RUNNING, Status.FINISHED  # looked up once per sequence and step
@@ -150,7 +150,7 @@ class Scheduler:
         """
         assert seq.seq_id not in self._sequences, f"{seq} is here already"
         assert seq.status is Status.WAITING and not seq.block_table, f"{seq} is not new"
-        seq.max_num_tokens = self._max_num_tokens(seq)
+        seq.max_num_tokens = self._tables.max_num_tokens_of(seq, self.config.max_context)
         self._sequences[seq.seq_id] = seq
         self._order.arrived(seq)
         self.trace.record(seq.seq_id, "queue", len(seq.prompt_token_ids), len(self._waiting))
@@ -285,20 +285,6 @@ class Scheduler:
         for group, pool in enumerate(self.pools):
             check_owners(pool, group, self._running, self.pins.blocks())
 
-    def _max_num_tokens(self, seq: Sequence) -> int:
-        held = self._tables.max_num_tokens
-        most = int(min(self.config.max_context, held))
-        num_prompt, max_tokens = len(seq.prompt_token_ids), seq.params.max_tokens
-        wanted = num_prompt + (max_tokens or 1)
-        if wanted > most:
-            raise CapacityError(
-                f"the prompt has {num_prompt} tokens and max_tokens is {max_tokens}, together {wanted}; "
-                f"max_context is {self.config.max_context} and the K/V cache holds {held:.0f} tokens of one "
-                f"sequence ({self.pools[0].num_blocks} blocks of {self.pools[0].block_size}). "
-                "Shorten the prompt, lower max_tokens, or raise kv_memory"
-            )
-        return most if max_tokens is None else wanted
-
     def _is_loading(self, seq: Sequence) -> bool:
         loads = () if self._open_plan is None else self._open_plan.loads
         return any(load.seq_id == seq.seq_id for load in loads)
@@ -350,13 +336,16 @@ class Scheduler:
         grant = builder.budget.grant
         for seq in seqs:
             # A sequence preempted to make room for an earlier one is not running any more.
-            if seq.status is not _RUNNING:
+            if seq.status is not _RUNNING or not grant(1):
                 continue
             position = seq.num_computed_tokens
-            if position < seq.num_writable_tokens and grant(1):
-                builder.add_decode(seq, position)
+            copies: Many[BlockCopy] | None = ()
+            if position >= seq.num_writable_tokens:
+                copies = self._grow(builder, seq, position + 1)
+            if copies is None:
+                builder.budget.give_back(1)
             else:
-                self._plan(builder, seq, None)
+                builder.add_decode(seq, position, copies)
 
     def _continue(self, builder: PlanBuilder, seqs: list[Sequence], limit: int | None = None) -> None:
         """Work on running sequences, in order; blocks come from the last in order."""
@@ -472,13 +461,18 @@ class Scheduler:
             return
         end = seq.num_computed_tokens + planned + granted
         if end > seq.num_writable_tokens:
-            self._tables.slide(seq)
-            if not self._make_room(builder, seq, end):
+            more = self._grow(builder, seq, end)
+            if more is None:
                 builder.budget.give_back(granted)
                 return
-            copies = self._tables.extend(seq, end) or copies
+            copies = more or copies
         builder.add(seq, planned + granted, copies)
         builder.load(seq, loads)
+
+    def _grow(self, builder: PlanBuilder, seq: Sequence, end: int) -> list[BlockCopy] | None:
+        """Blocks up to `end`, and the copies to make before; None: there were none, and it gave way."""
+        self._tables.slide(seq)
+        return self._tables.extend(seq, end) if self._make_room(builder, seq, end) else None
 
     def _make_room(self, builder: PlanBuilder, seq: Sequence, end: int) -> bool:
         """Free the blocks that a sequence needs up to `end`. False: it was itself the one to give way."""
