@@ -106,9 +106,14 @@ struct Scales {
 
 // Floats may lie anywhere, behind codes of one byte.
 inline void load_scales(float, const void* from, int64_t count, float unit, float* to) {
-  std::memcpy(to, from, count * sizeof(float));
-  if (unit != 1.0f)
-    for (int64_t i = 0; i < count; ++i) to[i] *= unit;
+  const uint8_t* scales = static_cast<const uint8_t*>(from);
+  int64_t i = 0;
+  for (; i + kWide <= count; i += kWide)
+    store16(to + i, load16(reinterpret_cast<const float*>(scales + i * 4)) * splat16(unit));
+  for (; i < count; ++i) {
+    std::memcpy(to + i, scales + i * 4, 4);
+    to[i] *= unit;
+  }
 }
 inline void load_scales(f16, const void* halves, int64_t count, float, float* to) {
   const f16* from = static_cast<const f16*>(halves);

@@ -105,10 +105,10 @@ class Worker {
   void load_queries(Products& products) {
     // Without a cap, scores are kept in units of log 2: the softmax is then one of powers of two.
     const float scale = a_.soft_cap > 0.0f ? a_.scale : a_.scale * kLog2e;
+    const int64_t heads = item_.num_kv_heads * group_;
     for (int64_t t = 0; t < item_.num_tokens; ++t) {
       const int64_t token = item_.token + t;
       const float* q = a_.q + token * a_.q_stride + item_.kv_head * group_ * dim_;
-      const int64_t heads = item_.num_kv_heads * group_;
       if (fresh_) {
         float* rotated = s_.rotated.need(heads * dim_);
         rotate(fresh_->rope, token, q, rotated, heads, dim_);
