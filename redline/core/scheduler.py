@@ -213,7 +213,8 @@ class Scheduler:
         decodes: list[Sequence] = []
         prefills: list[Sequence] = []
         for seq in self._running:
-            (decodes if seq.num_uncomputed_tokens == 1 else prefills).append(seq)
+            num_tokens = len(seq.prompt_token_ids) + len(seq.output_token_ids)
+            (decodes if seq.num_computed_tokens == num_tokens - 1 else prefills).append(seq)
         sizes = (len(decodes), len(self._sequences))
         chunk = None if self._has_queue else self._step_limit.chunk(*sizes, now_s)
         budget = self._num_tokens(len(decodes), chunk)
