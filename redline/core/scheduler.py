@@ -212,11 +212,11 @@ class Scheduler:
             self._waiting.sort()
         decodes: list[Sequence] = []
         prefills: list[Sequence] = []
-        for seq in self._running:
+        for seq in self._running:  # most of all work, so without calls
             num_tokens = len(seq.prompt_token_ids) + len(seq.output_token_ids)
             (decodes if seq.num_computed_tokens == num_tokens - 1 else prefills).append(seq)
-        sizes = (len(decodes), len(self._sequences))
-        chunk = None if self._has_queue else self._step_limit.chunk(*sizes, now_s)
+        fitting = self._step_limit.chunk(len(decodes), len(self._sequences), now_s)
+        chunk = None if self._has_queue else fitting
         budget = self._num_tokens(len(decodes), chunk)
         builder = PlanBuilder(step_budget(budget, self.config.max_context))
         if not self.config.prefill_first:

@@ -77,6 +77,17 @@ def test_chunks_shrink_beside_others_and_grow_when_requests_queue():
     harness.check_outputs()
 
 
+def test_those_who_queue_are_company_too():
+    harness = Harness(step_s=0.1, max_batch=1, **OPTIONS)
+    harness.add([1] * 1000, max_tokens=2)
+    timed(harness, 500.0)
+    waiting = harness.add([2] * 10, max_tokens=2)  # no place for it, for longer than QUIET_S
+    assert [timed(harness, 500.0) for _ in range(6)][1:] == [128] * 5
+    harness.scheduler.abort(waiting.seq_id)
+    timed(harness, 500.0)
+    assert timed(harness, 500.0) == 48, "as soon after company"
+
+
 def test_a_long_prompt_gives_way_to_one_that_ends_but_not_twice_in_a_row():
     harness = Harness(step_s=0.3, **OPTIONS)
     long = harness.add([1] * 900, max_tokens=2)
