@@ -235,7 +235,7 @@ TECHNIQUES = (
         switch="kv_format=f16",
         promise="bound",
         limit=INT8_KV_BOUND,
-        summary="Keys and values are stored in 8 bits, with a scale per token and head: half of f16 again.",
+        summary="Keys and values are stored in 8 bits, with one scale per token and head, multiplied as integers.",
         paper="Dettmers et al., LLM.int8(), NeurIPS 2022, arXiv:2208.07339",
         needs=("kv-cache",),
         excludes=("f16-kv", "bf16-kv"),

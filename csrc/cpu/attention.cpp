@@ -6,6 +6,7 @@
 // row has the same bits in a decode, a chunk and a prefill. Splits are what threads share when there are
 // few rows; when there are many, a thread takes a block of rows through all splits.
 #include "attention_float.h"
+#include "attention_int8.h"
 #include "attention_worker.h"
 #include "cpu/declare.h"
 #include "threads.h"
@@ -130,8 +131,17 @@ void run(AttentionArgs a, const NewTokens* fresh) {
   partials.keep_at_most(kKeptPartials);
 }
 
+template <typename T>
+struct ProductsOf {
+  using type = FloatProducts<T>;
+};
+template <>
+struct ProductsOf<int8_t> {
+  using type = Int8Products;
+};
+
 void run_format(const AttentionArgs& a, const NewTokens* fresh) {
-  with_element(a.cache, [&](auto element) { run<FloatProducts<decltype(element)>>(a, fresh); });
+  with_element(a.cache, [&](auto element) { run<typename ProductsOf<decltype(element)>::type>(a, fresh); });
 }
 
 }  // namespace

@@ -193,11 +193,6 @@ class FloatProducts {
     }
   }
 
-  // The same without touching any other key.
-  void weigh_alone(int64_t rows, Range keys, const float* weights, float* values) const {
-    weigh(rows, keys, weights, values);
-  }
-
  private:
   // The dimensions from d on, fewer than a vector.
   f32x16 last(const T* row, int64_t d) const {

@@ -72,10 +72,10 @@ class Buffer {
 // Where the keys and values of one tile are: only those asked for are set.
 template <typename T>
 struct Tile {
-  int64_t first;  // position of its first key
-  const T* keys[kStrips];  // element e of sixteen keys at keys[strip] + e * key_stride
+  int64_t first = -1;  // position of its first key
+  const T* keys[kStrips];  // quad i of sixteen keys at keys[strip] + i * key_stride; see csrc/cpu/kv_format.h
   int64_t key_stride;
-  const T* values[kTile];  // a row each
+  const T* values[kTile];  // a row each, of the first of a quad all its rows
 };
 
 // Ask for the line at p, to be in the second-level cache when it is read.
@@ -122,6 +122,12 @@ inline void load_scales(f16, const void* halves, int64_t count, float, float* to
   for (; i < count; ++i) to[i] = from_half(from[i].bits);
 }
 
+// Whether sixteen keys are always side by side, and quads whole; else tiles are copied when they are looked up.
+template <typename T>
+bool reads_in_place(const AttentionArgs& a) {
+  return a.block_size % kWide == 0 && Format<T>::row(a.head_dim) % Format<T>::kQuad == 0;
+}
+
 // One KV head of one sequence in the cache, or the first of several, whose blocks csrc/cpu/kv_format.h describes.
 template <typename T>
 class CachedHead {
@@ -130,9 +136,10 @@ class CachedHead {
       : keys_(static_cast<const T*>(a.k_cache)), values_(static_cast<const T*>(a.v_cache)),
         blocks_(a.block_tables + item.sequence * a.max_blocks), heads_(a.num_kv_heads), head_(item.kv_head),
         num_heads_(item.num_kv_heads), block_size_(a.block_size), dim_(a.head_dim), row_(Format<T>::row(dim_)),
-        in_strips_(block_size_ % kWide == 0), scales_(scales) {
-    if (!in_strips_) gathered_ = reinterpret_cast<T*>(gathered.need(kTile * row_ * sizeof(T) / sizeof(float)));
-    current_->first = next_->first = -1;
+        in_place_(reads_in_place<T>(a)), scales_(scales) {
+    if (in_place_) return;
+    const int64_t matrices = F::kQuad > 1 ? 2 : 1;  // keys, and values that lie in quads
+    gathered_ = reinterpret_cast<T*>(gathered.need(matrices * kTile * wide_row() * sizeof(T) / sizeof(float)));
   }
 
   // The keys [keys.begin, keys.end) of the tile that begins at position `first`.
@@ -144,7 +151,7 @@ class CachedHead {
 
   // A tile that will be asked for next, to fetch its memory ahead; the current one where that is not worth it.
   const Tile<T>& find_next(int64_t first, Range keys) {
-    if (!in_strips_ || keys.begin >= keys.end) return *current_;
+    if (!in_place_ || keys.begin >= keys.end) return *current_;
     locate(first, keys, *next_);
     if (F::kScaled)
       each_block(first, keys, [&](int64_t block, int64_t offset, int64_t, int64_t count) {
@@ -163,8 +170,8 @@ class CachedHead {
     for (int64_t head = 0; head < num_heads_ * head_elements(); head += head_elements()) {
       for (int64_t strip = round_up(max(begin, keys.begin), kWide) / kWide; strip * kWide < keys.end; ++strip)
         for (int64_t i = 0; i < row_ * tile.key_stride; i += step) fetch(tile.keys[strip], head + i);
-      for (int64_t j = max(begin, keys.begin); j < keys.end; ++j)
-        for (int64_t i = 0; i < row_; i += kLine) fetch(tile.values[j], head + i);
+      for (int64_t j = max(begin, keys.begin) / F::kQuad * F::kQuad; j < keys.end; j += F::kQuad)
+        for (int64_t i = 0; i < F::kQuad * row_; i += kLine) fetch(tile.values[j], head + i);
     }
   }
 
@@ -210,34 +217,52 @@ class CachedHead {
 
   void locate(int64_t first, Range keys, Tile<T>& tile) {
     tile.first = first;
-    tile.key_stride = in_strips_ ? block_size_ : kWide;
+    tile.key_stride = (in_place_ ? block_size_ : kWide) * F::kQuad;
     each_block(first, keys, [&](int64_t block, int64_t offset, int64_t j, int64_t count) {
       locate_in_block(block, offset, j, count, tile);
     });
   }
 
   void locate_in_block(int64_t block, int64_t offset, int64_t j, int64_t count, Tile<T>& tile) {
-    for (int64_t i = 0; i < count; ++i) tile.values[j + i] = values_ + block + (offset + i) * row_;
-    if (in_strips_)
+    if (in_place_ || F::kQuad == 1) {
+      const Range rows = read_with(j, j + count);
+      for (int64_t i = rows.begin; i < rows.end; ++i) tile.values[i] = values_ + block + (offset + i - j) * row_;
+    }
+    if (in_place_)
       for (int64_t strip = j / kWide; strip * kWide < j + count; ++strip)
-        tile.keys[strip] = keys_ + block + offset + strip * kWide - j;
+        tile.keys[strip] = keys_ + block + (offset + strip * kWide - j) * F::kQuad;
     else
-      gather(block + offset, j, count, tile);
+      gather(block, offset, j, count, tile);
   }
 
-  // Sixteen keys are not side by side: copy them one by one.
-  void gather(int64_t from, int64_t j, int64_t count, Tile<T>& tile) {
-    for (int64_t i = j; i < j + count; ++i, ++from) {
-      T* to = gathered_ + i / kWide * kWide * row_ + i % kWide;
-      tile.keys[i / kWide] = gathered_ + i / kWide * kWide * row_;
-      for (int64_t e = 0; e < row_; ++e) to[e * kWide] = keys_[from + e * block_size_];
+  // Values in quads are read a strip of tokens at a time.
+  static Range read_with(int64_t begin, int64_t end) {
+    if (F::kQuad == 1) return {begin, end};
+    return {begin / kWide * kWide, round_up(end, kWide)};
+  }
+
+  // Sixteen keys, or whole quads, are not side by side: copy the keys one by one, and values that lie in quads.
+  void gather(int64_t block, int64_t offset, int64_t j, int64_t count, Tile<T>& tile) {
+    T* values = gathered_ + kTile * wide_row();
+    const Range rows = read_with(j, j + count);
+    for (int64_t i = rows.begin; F::kQuad > 1 && i < rows.end; ++i) tile.values[i] = values + i * wide_row();
+    for (int64_t i = j; i < j + count; ++i, ++offset) {
+      T* keys = gathered_ + i / kWide * kWide * wide_row();
+      tile.keys[i / kWide] = keys;
+      for (int64_t e = 0; e < row_; ++e)
+        keys[key_place<T>(e, i % kWide, kWide, wide_row())] = keys_[block + key_place<T>(e, offset, block_size_, row_)];
+      for (int64_t e = 0; F::kQuad > 1 && e < row_; ++e)
+        values[value_place<T>(e, i, kTile, wide_row())] = values_[block + value_place<T>(e, offset, block_size_, row_)];
     }
   }
+
+  // Elements of a gathered row: quads are whole.
+  int64_t wide_row() const { return round_up(row_, F::kQuad); }
 
   const T *keys_, *values_;
   const int32_t* blocks_;
   const int64_t heads_, head_, num_heads_, block_size_, dim_, row_;
-  const bool in_strips_;
+  const bool in_place_;
   const Scales scales_;
   T* gathered_ = nullptr;
   Tile<T> tiles_[2];

@@ -27,7 +27,7 @@ struct WorkerScratch {
   Buffer gathered, scales, scores, part, joined, rotated;
 };
 
-// Products: what multiplies, FloatProducts.
+// Products: what multiplies, FloatProducts or Int8Products.
 template <typename Products>
 class Worker {
  public:
@@ -75,7 +75,7 @@ class Worker {
   // The new token is stored when its tile comes up: while a write waits for its line, the processor takes reads from
   // other pages with the same offset for reads of what is being written. Keys that are copied out of a tile when it
   // is looked up have to be there before.
-  bool stores_late() const { return a_.block_size % kWide == 0; }
+  bool stores_late() const { return reads_in_place<T>(a_); }
   void announce() {
     if (stores_late()) KvWriter<T>(fresh_->store).fetch(item_.token, item_.kv_head, item_.kv_head + item_.num_kv_heads);
     else store_token();
@@ -149,7 +149,7 @@ class Worker {
   const Tile<T>& tile_behind(CachedHead<T>& cache, int64_t next) {
     if (next < min(item_.end_split * kSplit, item_.position + item_.num_tokens))
       return cache.find_next(next, seen(0, item_.num_tokens, next));
-    if (!following_ || a_.block_size % kWide != 0) return *tile_;
+    if (!following_ || !reads_in_place<T>(a_)) return *tile_;
     const int64_t first = following_->first_tile(a_.window);
     const Range visible = following_->visible(0, a_.window, first, first + kTile);
     const Range keys = {visible.begin - first, visible.end - first};
@@ -186,7 +186,7 @@ class Worker {
       const int64_t token = token_of(row + r), count = min(rows - r, group_ - (row + r) % group_);
       const Range keys = seen(token, token + 1, first);
       if (keys.begin < keys.end)
-        products.weigh_alone(count, keys, scores_ + r * kTile, part.values + (row + r) * padded_);
+        products.weigh(count, keys, scores_ + r * kTile, part.values + (row + r) * padded_);
       r += count;
     }
     products.load(*tile_, *next_tile_, head_, tile_keys_);

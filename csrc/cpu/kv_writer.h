@@ -40,12 +40,13 @@ class KvWriter {
   void fetch(int64_t t, int64_t first_head, int64_t end_head) const {
     if (a_.slots[t] < 0) return;
     constexpr int64_t kLine = 64 / sizeof(T);
-    const int64_t offset = a_.slots[t] % a_.block_size, key_step = a_.block_size < kLine ? kLine : a_.block_size;
+    const int64_t offset = a_.slots[t] % a_.block_size, key_run = a_.block_size * F::kQuad;
     for (int64_t h = first_head; h < end_head; ++h) {
-      const T* keys = static_cast<const T*>(a_.k_cache) + block(t, h) + offset;
-      const T* values = static_cast<const T*>(a_.v_cache) + block(t, h) + offset * row_;
-      for (int64_t i = 0; i < a_.block_size * row_; i += key_step) __builtin_prefetch(keys + i, 1);
-      for (int64_t i = 0; i < row_; i += kLine) __builtin_prefetch(values + i, 1);
+      const T* keys = static_cast<const T*>(a_.k_cache) + block(t, h) + offset * F::kQuad;
+      const T* values = static_cast<const T*>(a_.v_cache) + block(t, h) + offset / F::kQuad * F::kQuad * row_;
+      for (int64_t i = 0; i < a_.block_size * row_; i += key_run < kLine ? kLine : key_run)
+        __builtin_prefetch(keys + i, 1);
+      for (int64_t i = 0; i < F::kQuad * row_; i += kLine) __builtin_prefetch(values + i, 1);
       if (!F::kScaled) continue;
       __builtin_prefetch(scale_slot(a_.k_cache, t, h, offset).first, 1);
       __builtin_prefetch(scale_slot(a_.v_cache, t, h, offset).first, 1);
@@ -103,15 +104,18 @@ class KvWriter {
     for (int64_t i = 0; i < count; ++i)
       put_row(keys + i * a_.k_stride, rows_ + i * row_, scale_slot(a_.k_cache, t, h, offset + i));
     for (int64_t e = 0; e < row_; ++e)
-      for (int64_t i = 0; i < count; ++i) to[e * a_.block_size + offset + i] = rows_[i * row_ + e];
+      for (int64_t i = 0; i < count; ++i) to[key_place<T>(e, offset + i, a_.block_size, row_)] = rows_[i * row_ + e];
   }
 
   void put_values(int64_t t, int64_t count, int64_t h) {
     const int64_t offset = a_.slots[t] % a_.block_size;
     T* to = static_cast<T*>(a_.v_cache) + block(t, h);
-    for (int64_t i = 0; i < count; ++i)
-      put_row(a_.v + (t + i) * a_.v_stride + h * a_.head_dim, to + (offset + i) * row_,
-              scale_slot(a_.v_cache, t, h, offset + i));
+    for (int64_t i = 0; i < count; ++i) {
+      T* row = F::kQuad == 1 ? to + (offset + i) * row_ : rows_;
+      put_row(a_.v + (t + i) * a_.v_stride + h * a_.head_dim, row, scale_slot(a_.v_cache, t, h, offset + i));
+      if (F::kQuad > 1)
+        for (int64_t e = 0; e < row_; ++e) to[value_place<T>(e, offset + i, a_.block_size, row_)] = rows_[e];
+    }
   }
 
   const KvStoreArgs& a_;

@@ -66,6 +66,7 @@ CASES = {
     "first-of-a-tile": {"counts": (1, 1), "contexts": (65, 257)},
     "copied-tiles": {"block_size": 12},
     "copied-tiles-int8": {"block_size": 12, "kv_format": "int8"},
+    "odd-dim-int8": {"dim": 37, "rotary_dim": 36, "kv_format": "int8"},
     "odd-dim": {"dim": 37, "rotary_dim": 36},
     "window": {"window": 100, "contexts": (160, 90, 600)},
     "partial-interleaved": {"rotary_dim": 24, "interleaved": True},

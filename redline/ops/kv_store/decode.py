@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from redline.ops.kv_store.layout import GROUP, format_of, row_bytes
+from redline.ops.kv_store.layout import GROUP, format_of, key_places, row_bytes, value_places
 
 
 def split_codes(xp: Any, cache: Any, head_dim: int) -> tuple[Any, Any]:
@@ -22,19 +22,22 @@ def read_keys(xp: Any, cache: Any, head_dim: int, dtype: Any) -> Any:
     """Keys [blocks, H, block_size, D] as numbers of `dtype`, those of int4 rotated back."""
     if not row_bytes(format_of(cache), head_dim):
         return xp.asarray(xp.moveaxis(cache, 2, 3), dtype=dtype)
-    codes, scales_BHGS = split_codes(xp, cache, head_dim)
-    codes_BHES = xp.reshape(codes, (*scales_BHGS.shape[:2], -1, scales_BHGS.shape[3]))
-    return _decode(xp, xp.moveaxis(codes_BHES, 2, 3), scales_BHGS, dtype)
+    return _decode(xp, *_rows(xp, cache, head_dim, key_places), dtype)
 
 
 def read_values(xp: Any, cache: Any, head_dim: int, dtype: Any) -> Any:
     """Values [blocks, H, block_size, D] as numbers of `dtype`, those of int4 rotated back."""
     if not row_bytes(format_of(cache), head_dim):
         return xp.asarray(cache, dtype=dtype)
+    return _decode(xp, *_rows(xp, cache, head_dim, value_places), dtype)
+
+
+def _rows(xp: Any, cache: Any, head_dim: int, places: Any) -> tuple[Any, Any]:
+    """The codes of each token, [blocks, H, block_size, codes], and split_codes()' scales."""
     codes, scales_BHGS = split_codes(xp, cache, head_dim)
-    return _decode(
-        xp, xp.reshape(codes, (*scales_BHGS.shape[:2], scales_BHGS.shape[3], -1)), scales_BHGS, dtype
-    )
+    block_size = scales_BHGS.shape[3]
+    of_token_SE = places(format_of(cache), block_size, codes.shape[-1] // block_size)
+    return codes[..., xp.asarray(of_token_SE)], scales_BHGS
 
 
 def _decode(xp: Any, codes_BHSE: Any, scales_BHGS: Any, dtype: Any) -> Any:

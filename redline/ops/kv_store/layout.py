@@ -2,8 +2,11 @@
 
 f32, f16, bf16: keys [blocks, H, D, block_size], values [blocks, H, block_size, D]. Keys are turned inside a
 block, so that one dimension of adjacent keys is one vector of the kernel, which then sums no vector across.
-int8, fp8: both [blocks, H, block_size * (D + 4)] bytes: the codes in the order above, then block_size
-float32 scales, one per token.
+fp8: both [blocks, H, block_size * (D + 4)] bytes: the codes in the order above, then block_size float32
+scales, one per token.
+int8: the same with the codes in quads, the bytes that one instruction multiplies and sums: of keys
+[D / 4, block_size, 4], of values [block_size / 4, D, 4]. Where four do not divide D or block_size, the last
+quad has fewer.
 int4: both [blocks, H, block_size * D * 9 / 16] bytes; D is a multiple of 32. Of each group of 32 dimensions,
 byte i has dimension i in its low and i + 16 in its high half, and takes the place of one dimension in the
 order above; then float16 scales [D / 32, block_size].
@@ -28,6 +31,7 @@ DTYPES = {
 }
 FORMATS = {dtype: kv_format for kv_format, dtype in DTYPES.items()}
 NUMBERS = {kv_format: number for number, kv_format in enumerate(DTYPES)}
+QUAD = 4  # dimensions of an int8 key, and tokens of int8 values, that lie side by side
 SCALE_BYTES = 4  # of one row of int8 and fp8
 GROUP = 32  # dimensions of int4 that share a scale
 LAYOUT = (
@@ -63,6 +67,25 @@ def row_bytes(kv_format: str, head_dim: int) -> int:
     if kv_format in ("int8", "fp8"):
         return head_dim + SCALE_BYTES
     return head_dim // 2 + 2 * (head_dim // GROUP) if kv_format == "int4" else 0
+
+
+@memory
+def key_places(kv_format: str, block_size: int, row: int) -> list[list[int]]:
+    """Where code e of the key of token t is among those of a block: [t][e], of `row` codes per token."""
+    return [[_place(kv_format, e, t, row, block_size) for e in range(row)] for t in range(block_size)]
+
+
+@memory
+def value_places(kv_format: str, block_size: int, row: int) -> list[list[int]]:
+    """Where code e of the value of token t is among those of a block: [t][e], of `row` codes per token."""
+    return [[_place(kv_format, t, e, block_size, row) for e in range(row)] for t in range(block_size)]
+
+
+def _place(kv_format: str, i: int, j: int, rows: int, columns: int) -> int:
+    """Of element (i, j) of a matrix, for int8 with its rows in quads."""
+    quad = QUAD if kv_format == "int8" else 1
+    first = i - i % quad
+    return first * columns + j * min(quad, rows - first) + i - first
 
 
 def format_of(cache: Any) -> str:

@@ -7,7 +7,14 @@ from typing import Any
 from redline.errors import KernelError
 from redline.ops.array_api import namespace
 from redline.ops.kv_store.decode import hadamard
-from redline.ops.kv_store.layout import GROUP, block_size_of, format_of, row_bytes
+from redline.ops.kv_store.layout import (
+    GROUP,
+    block_size_of,
+    format_of,
+    key_places,
+    row_bytes,
+    value_places,
+)
 
 LARGEST = {"f16": 65_504.0, "bf16": 3.3895313892515355e38}
 LARGEST_OF_SCALED = LARGEST["f16"]
@@ -26,8 +33,8 @@ def kv_store(k_THD: Any, v_THD: Any, k_cache: Any, v_cache: Any, slots_T: Any) -
             continue
         block, offset = divmod(slot, block_size)
         if row_bytes(format_of(k_cache), k_THD.shape[2]):
-            _put_codes(xp, k_THD[t], k_cache[block], offset, block_size, turned=True)
-            _put_codes(xp, v_THD[t], v_cache[block], offset, block_size, turned=False)
+            _put_codes(xp, k_THD[t], k_cache[block], offset, block_size, key_places)
+            _put_codes(xp, v_THD[t], v_cache[block], offset, block_size, value_places)
         else:
             k_cache[block, :, :, offset] = _saturate(xp, k_THD[t], k_cache)
             v_cache[block, :, offset] = _saturate(xp, v_THD[t], v_cache)
@@ -38,15 +45,14 @@ def _saturate(xp: Any, x: Any, cache: Any) -> Any:
     return x if largest is None else xp.asarray(xp.clip(x, -largest, largest), dtype=cache.dtype)
 
 
-def _put_codes(xp: Any, x_HD: Any, block: Any, offset: int, block_size: int, *, turned: bool) -> None:
+def _put_codes(xp: Any, x_HD: Any, block: Any, offset: int, block_size: int, places: Any) -> None:
     """`block` is [H, bytes]."""
     kv_format = format_of(block)
     x_HD = xp.clip(x_HD, -LARGEST_OF_SCALED, LARGEST_OF_SCALED)
     encode = _encode_int4 if kv_format == "int4" else _encode_row
     codes_HE, scales_HG = encode(xp, x_HD, block)
     heads, size = codes_HE.shape
-    first, step = (offset, block_size) if turned else (offset * size, 1)
-    block[:, first : first + (size - 1) * step + 1 : step] = codes_HE
+    block[:, xp.asarray(places(kv_format, block_size, size)[offset])] = codes_HE
     as_bytes = xp.reshape(scales_HG, (heads, -1, 1)).view(block.dtype)  # [H, G, bytes of a scale]
     for group in range(as_bytes.shape[1]):
         at = block_size * size + (group * block_size + offset) * as_bytes.shape[2]
