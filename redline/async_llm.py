@@ -20,7 +20,7 @@ from redline.errors import EngineDead, QueueFull, RedlineError, RequestError
 
 logger = logging.getLogger("redline.engine")
 
-SERVING_STEP_S = 0.02  # default of step_time here, where anyone may arrive at any time
+SERVING_STEP_S = 0.015  # default of step_time here, where anyone may arrive at any time
 PERSIST_PAUSE_S = 0.005  # between two handfuls of blocks, which a disk has to take
 
 
@@ -31,7 +31,7 @@ class AsyncLLM(OpenedModel):
             async for delta in llm.stream("Once upon a time", SamplingParams(max_tokens=32)):
                 print(delta.text, end="")
 
-    Keyword options are the fields of EngineConfig. `step_time` is 20 ms unless said otherwise.
+    Keyword options are the fields of EngineConfig. `step_time` is 15 ms unless said otherwise.
 
     Raises ConfigError, ModelError or CapacityError.
     """

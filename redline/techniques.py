@@ -80,7 +80,7 @@ TECHNIQUES = (
     Technique(
         name="step-time",
         file="redline/core/step_time.py",
-        switch="step_time=0.02",
+        switch="step_time=0.015",
         promise="exact",
         summary="Prompts take what fits a target time of a step while the batch has room: nobody waits long.",
         paper="Agrawal et al., Sarathi-Serve, OSDI 2024, arXiv:2403.02310",

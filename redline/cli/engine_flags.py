@@ -66,7 +66,7 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
         type=_number_or_none,
         metavar="S|none",
         default=argparse.SUPPRESS,
-        help="seconds of a step with prompts, while the batch has room (default: 0.02 to serve, else none)",
+        help="seconds of a step with prompts, while the batch has room (default: 0.015 to serve, else none)",
     )
     for name, text in NUMBERS.items():
         group.add_argument(_flag(name), type=float, metavar="X", default=argparse.SUPPRESS, help=text)

@@ -153,6 +153,7 @@ class Scheduler:
         seq.max_num_tokens = self._tables.max_num_tokens_of(seq, self.config.max_context)
         self._sequences[seq.seq_id] = seq
         self._order.arrived(seq)
+        self._step_limit.arrived(self._clock())
         self.trace.record(seq.seq_id, "queue", len(seq.prompt_token_ids), len(self._waiting))
         self._waiting.add(seq)
 

@@ -7,7 +7,7 @@ prompts are computed whole, and a step in which one ends has no chunk of a long 
 had none either: so newcomers wait for the rest of one short step, and the long prompt goes on. Once requests
 queue for a place, the wait is in the queue and not in the step, and the whole token budget is used again for
 throughput; and a prompt that has been alone for a while, so that nobody is likely to come in its next step,
-may take longer ones. It buys even latencies beside long prompts (SLO-aware chunking as in Agrawal et al.,
+may take longer ones. One that has just come has not: others may follow it. It buys even latencies beside long prompts (SLO-aware chunking as in Agrawal et al.,
 "Sarathi-Serve", OSDI 2024, with the time measured instead of profiled). It hurts the long prompt itself,
 since smaller chunks read weights and earlier keys more often.
 `step_time=None` leaves the budget alone.
@@ -27,11 +27,14 @@ WHOLE = 64  # tokens of prompts that a step may take in any case, if they end in
 FIRST_TOKENS = 32  # before anything was measured
 STRIDE = 16  # tokens: rows of a tile, so no chunk wastes a part of one
 ALONE = 5  # times as long may the steps of a sequence be that is alone
-QUIET_S = 1.0  # after which it is: by then no other sequence has been here
+QUIET_S = 1.0  # after which it is: since then nobody arrived, and no other sequence was here
 
 
 class StepLimit(Protocol):
     """Limits what long prompts take of a step."""
+
+    def arrived(self, now_s: float) -> None:
+        """A sequence has been added."""
 
     def chunk(self, num_decodes: int, num_sequences: int, now_s: float) -> int | None:
         """The tokens that fit beside so many decodes; None: as many as there are.
@@ -45,6 +48,9 @@ class StepLimit(Protocol):
 
 class NoStepLimit:
     """Prompts take all there is."""
+
+    def arrived(self, now_s: float) -> None:
+        pass
 
     def chunk(self, num_decodes: int, num_sequences: int, now_s: float) -> int | None:
         return None
@@ -60,7 +66,10 @@ class StepTime:
         self._target_s = target_s
         self._decode_s: float | None = None  # of a step that only decodes
         self._rate: float | None = None  # prompt tokens per second
-        self._company_s = -inf  # when more than one sequence was here
+        self._company_s = -inf  # when somebody arrived, or more than one sequence was here
+
+    def arrived(self, now_s: float) -> None:
+        self._company_s = now_s
 
     def chunk(self, num_decodes: int, num_sequences: int, now_s: float) -> int | None:
         if num_sequences > 1:

@@ -30,10 +30,12 @@ def test_decodes_take_their_time_out_of_it_but_leave_half():
 def test_a_sequence_that_is_alone_for_a_while_may_take_longer():
     limit = StepTime(0.1)
     limit.measured(0, 512, 0.512)
-    assert limit.chunk(0, 1, 5.0) == 496, "nobody was ever here"
-    assert limit.chunk(0, 2, 5.1) == 96
-    assert limit.chunk(0, 1, 5.1 + QUIET_S / 2) == 96
-    assert limit.chunk(0, 1, 5.1 + QUIET_S) == 496
+    limit.arrived(5.0)
+    assert limit.chunk(0, 1, 5.0) == 96, "others may follow"
+    assert limit.chunk(0, 1, 5.0 + QUIET_S) == 496, "nobody did"
+    assert limit.chunk(0, 2, 7.1) == 96
+    assert limit.chunk(0, 1, 7.1 + QUIET_S / 2) == 96
+    assert limit.chunk(0, 1, 7.1 + QUIET_S) == 496
 
 
 def test_few_tokens_and_no_time_say_nothing():
@@ -67,7 +69,7 @@ OPTIONS = {"token_budget": 128, "max_context": 1024, "num_blocks": 600, "prompt_
 def test_chunks_shrink_beside_others_and_grow_when_requests_queue():
     harness = Harness(step_s=0.5, max_batch=2, **OPTIONS)
     harness.add([1] * 900, max_tokens=2)
-    assert [timed(harness) for _ in range(3)] == [32, 128, 128], "it is alone"
+    assert [timed(harness) for _ in range(4)] == [32, 48, 48, 128], "it has become alone"
     harness.add([2] * 300, max_tokens=2)
     assert timed(harness) == 2 * WHOLE // 4, "each its share"
     harness.add([3] * 10, max_tokens=2)  # no place for it
