@@ -73,6 +73,10 @@ def checkpoint(options: dict[str, Any]) -> Path:
     shutil.rmtree(unfinished, ignore_errors=True)
     folder, name = str(source.parent), source.name
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32)
+    # Some versions still call it quantised, and would refuse to save it; the weights are float32 by now.
+    model.hf_quantizer = None
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
     model.save_pretrained(unfinished)
     transformers.AutoTokenizer.from_pretrained(folder, gguf_file=name).save_pretrained(unfinished)
     unfinished.rename(target)
