@@ -5,7 +5,7 @@
 
 `batching`: requests with log-normal lengths (32 tokens in, 60 out in the median; one answer in twenty is
 eight times as long) that arrive at random times, about as fast as continuous batching serves them; against
-static and dynamic batching, batches of 16. The fewer requests, the more the last answers of all count, which
+static and dynamic batching, batches of 16 (--batch). The fewer requests, the more the last answers of all count, which
 run almost alone with every policy: in a thousand they are a twentieth of the time.
 `share`: 20 prompts of 40 tokens arrive within a second after one of 6,000 tokens, against the same 20 alone,
 with step_time and prompt_share on and off. Variants take turns in each repeat; ratios are of medians.
@@ -97,12 +97,12 @@ BATCHING: dict[str, dict[str, object]] = {
 }
 
 
-def batching(repeats: int, count: int, per_second: float, policies: list[str]) -> list[Row]:
+def batching(repeats: int, count: int, per_second: float, batch: int, policies: list[str]) -> list[Row]:
     results: dict[str, list[Result]] = {name: [] for name in policies}
     for repeat in range(repeats):
         arrivals = heavy_tailed(repeat, count, per_second)
         for name in policies:
-            options = {"max_batch": 16, "max_context": 2048, **BATCHING[name]}
+            options = {"max_batch": batch, "max_context": 2048, **BATCHING[name]}
             results[name].append(asyncio.run(measure(options, arrivals)))
     return [
         {
@@ -153,14 +153,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--requests", type=int, default=960)
     parser.add_argument("--rate", type=float, default=10.0, help="requests per second")
+    parser.add_argument("--batch", type=int, default=16, help="requests that run at once")
     parser.add_argument("--policies", nargs="+", choices=BATCHING, default=list(BATCHING))
     parser.add_argument("--work", choices=("batching", "share"), help="default: both")
     add_arguments(parser)
     args = parser.parse_args()
     results = {}
     if args.work != "share":
-        heading = f"{args.requests} requests, {args.rate} per second"
-        results[heading] = batching(args.repeats, args.requests, args.rate, args.policies)
+        heading = f"{args.requests} requests, {args.rate} per second, batches of {args.batch}"
+        results[heading] = batching(args.repeats, args.requests, args.rate, args.batch, args.policies)
     if args.work != "batching":
         results["20 short prompts"] = share(args.repeats)
     report(args, "What the scheduler's policies buy", results)
