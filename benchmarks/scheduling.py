@@ -5,8 +5,8 @@
 
 `batching`: requests with log-normal lengths (32 tokens in, 60 out in the median; one answer in twenty is
 eight times as long) that arrive at random times, about as fast as continuous batching serves them; against
-static and dynamic batching, batches of 16 (--batch). The fewer requests, the more the last answers of all count, which
-run almost alone with every policy: in a thousand they are a twentieth of the time.
+static and dynamic batching, batches of 16 (--batch). The fewer requests, the more the last answers of all
+count, which run almost alone with every policy: in a thousand they are a twentieth of the time.
 `share`: 20 prompts of 40 tokens arrive within a second after one of 6,000 tokens, against the same 20 alone,
 with step_time and prompt_share on and off. Variants take turns in each repeat; ratios are of medians.
 """

@@ -13,7 +13,7 @@ ENGINE = [
     "--backend", "--batching", "--batch-window", "--order", "--kv-format", "--compute",
     "--chunked-prefill", "--step-time", "--prompt-share", "--prefill-first", "--no-prefill-first",
     "--prefix-cache", "--no-prefix-cache", "--fusion", "--no-fusion", "--graph-replay", "--no-graph-replay",
-    "--kv-memory", "--offload-memory", "--cache-dir", "--cache-dir-size",
+    "--kv-memory", "--offload-memory", "--cache-dir", "--speculative", "--cache-dir-size",
 ]  # fmt: skip
 SAMPLING = [
     "--max-tokens", "--min-tokens", "--temperature", "--top-k", "--top-p", "--min-p", "--repetition-penalty",

@@ -67,7 +67,7 @@ OPTIONS = [
     "model", "max_context", "max_batch", "max_waiting", "threads", "device", "backend", "batching",
     "batch_window", "order", "prefix_cache", "chunked_prefill", "step_time", "prompt_share",
     "prefill_first", "kv_format", "kv_memory", "offload_memory", "cache_dir", "cache_dir_size", "block_size",
-    "compute", "fusion", "graph_replay", "trace_events",
+    "compute", "fusion", "graph_replay", "speculative", "trace_events",
 ]  # fmt: skip
 
 

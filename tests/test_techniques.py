@@ -44,7 +44,9 @@ def test_the_switch_is_an_option_of_the_engine(technique: Technique) -> None:
         return
     name, value = technique.switch.split("=")
     assert name in {field.name for field in fields(EngineConfig)}
-    parsed = {"None": None, "False": False, "True": True, "1": 1, "1.0": 1.0, "0.015": 0.015}.get(value, value)
+    parsed = {"None": None, "False": False, "True": True, "1": 1, "1.0": 1.0, "0.015": 0.015}.get(
+        value, value
+    )
     assert name not in CHOICES or parsed in CHOICES[name]
     baseline = EngineConfig(model="smollm2", **{name: parsed})
     assert baseline != EngineConfig(model="smollm2"), "the switch must change something"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from typing import Any
 
 from redline.config.engine import CHOICES
@@ -78,6 +79,13 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
     for name, text in SIZES.items():
         group.add_argument(_flag(name), metavar="SIZE", default=argparse.SUPPRESS, help=text)
     group.add_argument(
+        "--speculative",
+        type=_method_or_options,
+        metavar="METHOD|JSON",
+        default=argparse.SUPPRESS,
+        help='guess tokens ahead: ngram, or as {"method": "ngram", "max_draft_tokens": 8} (default: none)',
+    )
+    group.add_argument(
         "--cache-dir",
         metavar="DIR",
         default=argparse.SUPPRESS,
@@ -87,12 +95,35 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
 
 def engine_options(args: argparse.Namespace) -> dict[str, Any]:
     """The options of EngineConfig that the command line set, without the model."""
-    names = [*INTEGERS, *NAMES, *NUMBERS, *ON, *OFF, *SIZES, "chunked_prefill", "step_time", "cache_dir"]
+    names = [
+        *INTEGERS,
+        *NAMES,
+        *NUMBERS,
+        *ON,
+        *OFF,
+        *SIZES,
+        "chunked_prefill",
+        "step_time",
+        "cache_dir",
+        "speculative",
+    ]
     return {name: getattr(args, name) for name in names if hasattr(args, name)}
 
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
+
+
+def _method_or_options(text: str) -> dict[str, Any] | str | None:
+    if text == "none":
+        return None
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        options: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no JSON: {error}") from None
+    return options
 
 
 def _number_or_none(text: str) -> float | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import Any, Literal, Self
 
+from redline.config.speculative import SpeculativeConfig
 from redline.errors import ConfigError
 
 _UNITS = {"": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
@@ -57,6 +58,7 @@ class EngineConfig:
     compute: Literal["auto", "int8", "float"] = "auto"  # float: dequantised weights, float kernels
     fusion: bool = True  # norms, gates and sums in the passes of the matmuls
     graph_replay: bool = True  # the ops of a decode step are recorded once and replayed
+    speculative: SpeculativeConfig | dict[str, Any] | str | None = None  # tokens are guessed ahead; None: not
     trace_events: int | None = 65_536  # latest decisions of the scheduler that are kept; None: none
 
     def __post_init__(self) -> None:
@@ -84,6 +86,7 @@ class EngineConfig:
         if self.kv_memory != "auto":
             parse_bytes("kv_memory", self.kv_memory)
         self._check_offload()
+        object.__setattr__(self, "speculative", SpeculativeConfig.parse(self.speculative))
 
     def _check_counts(self) -> None:
         _count("max_context", self.max_context, 2, 2**24, optional=True)

@@ -92,6 +92,11 @@ class SamplingParams:
         """True when the most likely token is always taken."""
         return self.temperature == 0.0
 
+    @property
+    def penalises(self) -> bool:
+        """True when tokens that came before change the chances of the next one."""
+        return bool(self.repetition_penalty != 1.0 or self.presence_penalty or self.frequency_penalty)
+
 
 def _integer(name: str, value: object, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):

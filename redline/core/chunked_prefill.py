@@ -66,3 +66,8 @@ class WholePrefill:
 def step_budget(token_budget: int | None, max_context: int) -> StepBudget:
     """A fresh budget for one step."""
     return WholePrefill(max_context) if token_budget is None else ChunkedPrefill(token_budget)
+
+
+def wish(budget: StepBudget, num_tokens: int, limit: int | None) -> int:
+    """The tokens to ask for: all of a prompt that can end in this step, of another one up to the limit."""
+    return num_tokens if limit is None or num_tokens <= budget.left else min(num_tokens, limit)

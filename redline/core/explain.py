@@ -45,6 +45,11 @@ def _chunk(event: Event) -> str:
     return f"step {event.step} computed {_count(num_tokens, 'token')} of its prompt from position {first} on"
 
 
+def _draft(event: Event) -> str:
+    num_drafts, num_right = event.values
+    return f"step {event.step} computed {_count(num_drafts, 'guessed token')}, {num_right} of them right"
+
+
 def _preempt(event: Event) -> str:
     num_again, reason = event.values
     return f"gave way in step {event.step}: {reason}; {_count(num_again, 'token')} to compute again"
@@ -69,6 +74,7 @@ _SENTENCES: dict[str, Callable[[Event], str]] = {
     "admit": _admit,
     "load": _load,
     "chunk": _chunk,
+    "draft": _draft,
     "preempt": _preempt,
     "finish": _finish,
     "evict": _others,

@@ -53,7 +53,8 @@ class GroupTables:
 
     def num_missing(self, seq: Sequence, end: int) -> int:
         """Blocks to allocate before positions up to `end` (exclusive) can be written."""
-        num_missing = self.num_blocks(end) - len(seq.block_tables[self._group])
+        # A table may reach further: to where drafts ended that were wrong.
+        num_missing = max(0, self.num_blocks(end) - len(seq.block_tables[self._group]))
         return num_missing + 1 if self._must_copy(seq) else num_missing
 
     def extend(self, seq: Sequence, end: int) -> BlockCopy | None:

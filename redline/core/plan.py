@@ -31,13 +31,15 @@ class BlockLoad(NamedTuple):
 class PlanItem(NamedTuple):
     """Positions start .. start + num_tokens - 1 of one sequence.
 
-    `samples`: the last of them is the last token known, so its logits give the next one.
+    `samples`: the last of them is the last token known, so its logits give the next one. With `drafts`, which
+    the sequence does not know yet, these come behind that token and the logits of all give tokens.
     """
 
     seq: Sequence
     start: int
     num_tokens: int
     samples: bool
+    drafts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,8 @@ class Plan:
         """Decodes, and tokens of prompts."""
         lengths = [item.num_tokens for item in self.items]
         decodes = lengths.count(1)
-        return decodes, sum(lengths) - decodes
+        drafting = [item.num_tokens for item in self.items if item.drafts] if decodes < len(lengths) else []
+        return decodes + len(drafting), sum(lengths) - decodes - sum(drafting)
 
 
 class PlanBuilder:
@@ -84,9 +87,19 @@ class PlanBuilder:
     def add_decode(self, seq: Sequence, position: int, copies: Many[BlockCopy]) -> None:
         """Compute the one token of a sequence that is left, at this position."""
         # Not by PlanItem(), which takes a third of the time of all this.
-        self._items[seq.seq_id] = tuple.__new__(PlanItem, (seq, position, 1, True))
+        self._items[seq.seq_id] = tuple.__new__(PlanItem, (seq, position, 1, True, ()))
         if copies:
             self._copies[seq.seq_id] = copies
+
+    def decode_of(self, seq_id: int) -> PlanItem | None:
+        """What a sequence decodes; None: nothing, or tokens of its prompt."""
+        item = self._items.get(seq_id)
+        return item if item and item.samples and item.num_tokens == 1 else None
+
+    def add_drafts(self, seq_id: int, drafts: tuple[int, ...]) -> None:
+        """Compute drafts of a sequence behind the token that it decodes."""
+        item = self._items[seq_id]
+        self._items[seq_id] = item._replace(num_tokens=1 + len(drafts), drafts=drafts)
 
     def load(self, seq: Sequence, loads: Many[BlockLoad]) -> None:
         """Load blocks of a sequence before its next tokens are computed."""

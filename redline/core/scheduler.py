@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from redline.core.batching import Batching, ContinuousBatching
 from redline.core.block_tables import BlockTables
 from redline.core.blocks import BlockPool
-from redline.core.chunked_prefill import step_budget
+from redline.core.chunked_prefill import step_budget, wish
+from redline.core.drafts import NO_DRAFTS, Drafts, add_drafts
 from redline.core.in_flight import MAX_HELD, is_computed_by_another
 from redline.core.integrity import check_owners, check_queues
 from redline.core.offload import NullOffload, Offload
@@ -196,11 +197,11 @@ class Scheduler:
         seq.finish_reason = reason
         self.trace.record(seq.seq_id, "finish", reason, len(seq.output_token_ids))
 
-    def schedule(self) -> Plan:
+    def schedule(self, drafts: Drafts = NO_DRAFTS) -> Plan:
         """Decide the next step and allocate for it. Empty while nothing runs and nobody may join.
 
-        If the last plan was never updated, its step has failed: its sequences are preempted, because what its
-        copies and writes left in their blocks is unknown.
+        `drafts`: what sequences that decode may compute as well. If the last plan was never updated, its step
+        has failed: its sequences are preempted, because what it left in their blocks is unknown.
         """
         self._abandon_open_plan()
         self.trace.next_step()
@@ -225,6 +226,7 @@ class Scheduler:
         self._prefill(builder, prefills, chunk)
         if self.config.prefill_first:
             self._decode(builder, decodes)
+        add_drafts(builder, self._tables, drafts)
         plan = builder.build()
         idle = not self._sequences or self.idle_until_s() is not None
         assert plan.items or idle, f"{self.num_waiting = } {self.num_running = }: no progress"
@@ -247,9 +249,10 @@ class Scheduler:
         self._open_plan = Plan(items, plan.copies, plan.loads)
         return self._open_plan
 
-    def update(self, plan: Plan, new_tokens: Mapping[int, int]) -> None:
+    def update(self, plan: Plan, new_tokens: Mapping[int, int], kept: Drafts = NO_DRAFTS) -> None:
         """Count a plan as computed; `new_tokens` has the sampled token of each item that samples, by seq_id.
 
+        `kept`: the tokens before it, of the items with drafts: those of them that turned out right.
         Items whose sequence has ended since are skipped. Blocks filled by the plan can be matched from now
         on.
         """
@@ -258,13 +261,19 @@ class Scheduler:
         self._step_limit.measured(*self._open_composition, self._clock() - self._started_s)
         block_size = self.config.block_size
         sampled = []
-        for seq, start, num_tokens, samples in plan.items:
+        for seq, start, num_tokens, samples, drafts in plan.items:
             if seq.status is _FINISHED:
                 continue
             assert seq.num_computed_tokens == start, f"{seq} moved since it was planned at {start = }"
-            end = seq.num_computed_tokens = start + num_tokens
-            if num_tokens > 1:
+            if drafts:
+                right = kept[seq.seq_id]
+                seq.output_token_ids += right
+                sampled += [seq] * len(right)
+                num_tokens = 1 + len(right)
+                self.trace.record(seq.seq_id, "draft", len(drafts), len(right))
+            elif num_tokens > 1:
                 self.trace.record(seq.seq_id, "chunk", start, num_tokens)
+            end = seq.num_computed_tokens = start + num_tokens
             if samples:
                 assert end < seq.max_num_tokens, f"{seq} should be finished"
                 seq.output_token_ids.append(new_tokens[seq.seq_id])
@@ -379,7 +388,7 @@ class Scheduler:
                     return
                 continue
             num_tokens = seq.num_tokens - len(matched[0]) * self.config.block_size
-            granted = builder.budget.grant(_wish(builder, num_tokens, limit))
+            granted = builder.budget.grant(wish(builder.budget, num_tokens, limit))
             if not granted:
                 return
             builder.budget.give_back(granted)
@@ -457,7 +466,7 @@ class Scheduler:
     ) -> None:
         """Give a running sequence more tokens, as the budget grants them, and the blocks for them."""
         planned = builder.num_planned(seq)
-        granted = builder.budget.grant(_wish(builder, seq.num_uncomputed_tokens - planned, limit))
+        granted = builder.budget.grant(wish(builder.budget, seq.num_uncomputed_tokens - planned, limit))
         if not granted:
             assert not copies and not loads, f"{seq} was admitted without budget"
             return
@@ -488,8 +497,3 @@ class Scheduler:
             if victim is seq:
                 return False
         return True
-
-
-def _wish(builder: PlanBuilder, num_tokens: int, limit: int | None) -> int:
-    """The tokens to ask for: all of a prompt that can end in this step, of another one up to the limit."""
-    return num_tokens if limit is None or num_tokens <= builder.budget.left else min(num_tokens, limit)

@@ -7,9 +7,10 @@ prompts are computed whole, and a step in which one ends has no chunk of a long 
 had none either: so newcomers wait for the rest of one short step, and the long prompt goes on. Once requests
 queue for a place, the wait is in the queue and not in the step, and the whole token budget is used again for
 throughput; and a prompt that has been alone for a while, so that nobody is likely to come in its next step,
-may take longer ones. One that has just come has not: others may follow it. It buys even latencies beside long prompts (SLO-aware chunking as in Agrawal et al.,
-"Sarathi-Serve", OSDI 2024, with the time measured instead of profiled). It hurts the long prompt itself,
-since smaller chunks read weights and earlier keys more often.
+may take longer ones. One that has just come has not: others may follow it. It buys even latencies beside
+long prompts (SLO-aware chunking as in Agrawal et al., "Sarathi-Serve", OSDI 2024, with the time measured
+instead of profiled). It hurts the long prompt itself, since smaller chunks read weights and earlier keys more
+often.
 `step_time=None` leaves the budget alone.
 """
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from struct import Struct
 from typing import Literal, NamedTuple, Protocol, cast, get_args
 
-Kind = Literal["queue", "refuse", "admit", "load", "chunk", "preempt", "finish", "evict", "step"]
+Kind = Literal["queue", "refuse", "admit", "load", "chunk", "draft", "preempt", "finish", "evict", "step"]
 EVERYONE = -1  # the sequence id of events that are about no single one
 MAX_VALUES = 5
 # time, step, sequence, kind, how many values, which of them are texts (bits), values
@@ -31,6 +31,7 @@ class Event(NamedTuple):
     admit    (tokens found in the cache, tokens to compute)
     load     (blocks): they come from slower memory, and count as found
     chunk    (first position, tokens): of a prompt
+    draft    (tokens that were guessed and computed, those of them that were right)
     preempt  (tokens to compute again, reason)
     finish   (reason, output tokens)
     evict    (blocks): from the prefix index

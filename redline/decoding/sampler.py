@@ -114,7 +114,7 @@ def _adjust(ops: Any, logits_V: Any, row: SampleRow) -> None:
     if params.logit_bias:
         ids = np.fromiter(params.logit_bias.keys(), np.int64, len(params.logit_bias))
         logits_V[ids] += np.fromiter(params.logit_bias.values(), np.float32, len(params.logit_bias))
-    if params.repetition_penalty != 1.0 or params.presence_penalty or params.frequency_penalty:
+    if params.penalises:
         _penalise(ops, logits_V, row)
     if row.forbidden:
         # A checkpoint's settings may name an end of sequence that its matrices do not have.

@@ -32,6 +32,7 @@ from redline.models.spec import ModelSpec
 GRAPH_CALL_BYTES = 314  # of a recorded kernel call, its share of the graph's arrays included
 CALLS_PER_LAYER = 5
 TOKEN_BYTES = 32  # of a token in the prefix index: its id, as part of a block's key
+SPECULATIVE_ROWS = 16  # of a step, however small the batch
 BLOCK_BYTES = 736  # of a block beside its tokens: in the prefix index, in pools and tables
 # What kernels keep from call to call. The calling thread: the rows that all threads read, cut to fit a cache.
 # Each thread: panels of eight strips of weights, a tile of attention. Each matrix: a number for each output.
@@ -88,7 +89,7 @@ class _Model:
         self.spec = decoder.spec
         self.limits = model_limits(self.spec, runtime.kv_format)
         self.context, _ = resolve_context(config, self.spec.max_context)
-        blocks = arena_blocks(decoder, kind, config.max_batch) if replays(config, runtime) else []
+        blocks = arena_blocks(decoder, kind, most_decode_rows(config)) if replays(config, runtime) else []
         self.arena_blocks = blocks
 
     @property
@@ -127,7 +128,7 @@ class _Model:
         """Of the largest step: as many tokens as it may have, and logits for a full batch."""
         batch, chunk = self.config.max_batch, self.config.chunked_prefill
         num_tokens = min(self.context + batch if chunk is None else chunk, cached_tokens)
-        return step_bytes(self.decoder, self.kind, num_tokens, min(batch, num_tokens))
+        return step_bytes(self.decoder, self.kind, num_tokens, min(most_decode_rows(self.config), num_tokens))
 
     def _graph_bytes(self, longest: int) -> int:
         """Of as many recorded steps as there are sizes of batches and widths of block tables."""
@@ -136,7 +137,8 @@ class _Model:
         num_widths, width = 1, LEAST_WIDTH
         while width * self.config.block_size < longest:
             num_widths, width = num_widths + 1, 2 * width
-        num_graphs = min(MAX_GRAPHS, self.config.max_batch * num_widths)
+        num_graphs = MAX_GRAPHS if self.config.speculative else self.config.max_batch * num_widths
+        num_graphs = min(MAX_GRAPHS, num_graphs)
         of_graph = self.spec.num_layers * CALLS_PER_LAYER * GRAPH_CALL_BYTES
         return sum(self.arena_blocks) + num_graphs * of_graph
 
@@ -158,6 +160,11 @@ class _Model:
             )
             for group, window in enumerate(spec.windows)
         )
+
+
+def most_decode_rows(config: EngineConfig) -> int:
+    """The most rows of a step that only decodes, drafts included."""
+    return config.max_batch if config.speculative is None else max(config.max_batch, SPECULATIVE_ROWS)
 
 
 def replays(config: EngineConfig, runtime: RuntimeConfig) -> bool:

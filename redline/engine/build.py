@@ -14,14 +14,17 @@ from redline.cache.paged import PagedKV
 from redline.config.engine import EngineConfig
 from redline.config.memory import MemoryBudget
 from redline.config.resolve import RuntimeConfig, resolve_runtime
+from redline.config.speculative import SpeculativeConfig
 from redline.decoding.sampler import Sampler
-from redline.engine.budget import plan_memory, replays
+from redline.decoding.speculative.ngram import NgramProposer
+from redline.engine.budget import most_decode_rows, plan_memory, replays
 from redline.engine.engine import Engine
 from redline.engine.forward import EagerForward, ReplayForward
 from redline.engine.inputs import PromptEncoder
 from redline.engine.memory import hardware, rss_bytes
 from redline.engine.offloading import build_offloading
 from redline.engine.scheduling import build_scheduler
+from redline.engine.speculation import AdaptiveSpeculation, NoSpeculation, Speculation
 from redline.models.load import open_files
 from redline.models.pull import resolve_model
 from redline.models.spec import ModelSpec
@@ -82,9 +85,18 @@ def build_engine(config: EngineConfig, progress: Progress | None = None) -> Buil
         max_waiting=config.max_waiting,
         clock=time.perf_counter,
         reload=offloading.reload,
+        speculation=_speculation(config),
     )
     reasons = runtime.reasons + cache.reasons
     return BuiltEngine(engine=engine, reasons=reasons, memory=planned.budget)
+
+
+def _speculation(config: EngineConfig) -> Speculation:
+    options = SpeculativeConfig.parse(config.speculative)
+    if options is None:
+        return NoSpeculation()
+    proposer = NgramProposer(options.min_match, options.max_match)
+    return AdaptiveSpeculation(proposer, options.max_draft_tokens, most_decode_rows(config))
 
 
 def _as_it_is(ops: Backend) -> Backend:

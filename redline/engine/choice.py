@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence as Many
 
 from redline.core.sequence import Sequence
 from redline.decoding.detokenize import Detokenizer
@@ -22,6 +23,7 @@ class ChoiceState:
         self.finish_reason: FinishReason | None = None
         self.stop_reason: str | int | None = None
         self.token_times: list[float] = []
+        self.num_draft_tokens = self.num_accepted_tokens = 0
         self._seed = seed
         self._eos = frozenset() if params.ignore_eos else tokenizer.eos_token_ids
         # Kept from token to token: a repetition penalty looks at the whole prompt.
@@ -31,20 +33,35 @@ class ChoiceState:
         self._detokenizer = Detokenizer(tokenizer, skip_special_tokens=params.skip_special_tokens)
         self._stops = StopStrings(params.stop, include=params.include_stop_str_in_output)
 
-    def sample_row(self) -> SampleRow:
-        """What the sampler needs to draw this choice's next token."""
+    def sample_rows(self, drafts: Many[int] = ()) -> list[SampleRow]:
+        """What the sampler needs to draw this choice's next token, and the one behind each of the drafts."""
+        counts = self._counts
+        rows = [self._sample_row(len(self.token_times), counts)]
+        for place, token_id in enumerate(drafts, len(self.token_times) + 1):
+            if self.seq.params.penalises:
+                counts = counts.copy()
+                counts[token_id] += 1
+            rows.append(self._sample_row(place, counts))
+        return rows
+
+    def _sample_row(self, position: int, counts: Counter[int]) -> SampleRow:
         params = self.seq.params
         forbidden = None
-        if len(self.token_times) < params.min_tokens:
+        if position < params.min_tokens:
             forbidden = self._eos | frozenset(params.stop_token_ids)
         return SampleRow(
             params=params,
             seed=self._seed,
             stream=self.index,
-            position=len(self.token_times),
-            counts=self._counts,
+            position=position,
+            counts=counts,
             forbidden=forbidden,
         )
+
+    def count_drafts(self, num_drafts: int, num_right: int) -> None:
+        """So many tokens were computed before they were known, and so many of them came."""
+        self.num_draft_tokens += num_drafts
+        self.num_accepted_tokens += num_right
 
     def push(self, request_id: str, sampled: Sampled, now_s: float) -> Delta:
         """Take the next token; decides whether the choice ends with it."""
@@ -103,4 +120,6 @@ class ChoiceState:
 
     def _full(self) -> bool:
         """At max_tokens, or at the end of the context or of the K/V memory, whichever comes first."""
-        return self.seq.num_tokens >= self.seq.max_num_tokens
+        # Not by the tokens of the sequence: those of the step that are yet to be pushed are among them.
+        num_tokens = len(self.seq.prompt_token_ids) + len(self.token_times)
+        return num_tokens >= self.seq.max_num_tokens

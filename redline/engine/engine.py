@@ -5,19 +5,20 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from redline.cache.paged import PagedKV
 from redline.config.sampling import SamplingParams
 from redline.core.explain import explain
-from redline.core.plan import Plan
+from redline.core.plan import Plan, PlanItem
 from redline.core.scheduler import Scheduler
 from redline.core.sequence import Sequence
 from redline.core.trace import of_sequence
 from redline.decoding.sampler import Sampled, Sampler
+from redline.decoding.speculative.verify import num_kept
 from redline.engine.choice import ChoiceState
 from redline.engine.chrome_trace import write_chrome_trace
 from redline.engine.forward import Forward
@@ -27,10 +28,27 @@ from redline.engine.outputs import Delta, EngineStats
 from redline.engine.prepare import prepare
 from redline.engine.reload import NoReload, Reload
 from redline.engine.request import NO_OPTIONS, ActiveRequest, RequestOptions
+from redline.engine.speculation import NoSpeculation, Speculation
 from redline.errors import QueueFull, RequestError
 from redline.models.load import LoadedModel
 
 MAX_EXPLAINED = 4096  # requests that explain() remembers
+
+
+_Sampling = tuple[PlanItem, ActiveRequest, ChoiceState]
+
+
+class _Drawn(NamedTuple):
+    """The tokens of an item: those of its sequence, the last one new, and the first of its other choices."""
+
+    own: list[Sampled]
+    forked: list[Sampled]
+
+
+def _take_drawn(drawn: Iterator[Sampled], item: PlanItem, request: ActiveRequest) -> _Drawn:
+    own = list(itertools.islice(drawn, 1 + len(item.drafts)))
+    num_right = num_kept(item.drafts, [sample.token_id for sample in own])
+    return _Drawn(own[: num_right + 1], list(itertools.islice(drawn, request.num_unforked)))
 
 
 class Engine:
@@ -51,12 +69,14 @@ class Engine:
         max_waiting: int,
         clock: Callable[[], float],
         reload: Reload | None = None,  # None: no slower memory
+        speculation: Speculation | None = None,  # None: off
     ) -> None:
         self.model = model
         self.inputs = inputs
         self.scheduler = scheduler
         self._kv = kv
         self._reload = reload or NoReload()
+        self._speculation = speculation or NoSpeculation()
         self._forward = forward
         self._sampler = sampler
         self._clock = clock
@@ -67,6 +87,7 @@ class Engine:
         self._owner: dict[int, tuple[ActiveRequest, ChoiceState]] = {}
         self._seq_ids = itertools.count()
         self._num_steps = self._prompt_tokens = self._generation_tokens = 0
+        self._draft_tokens = self._accepted_tokens = 0
 
     @property
     def has_work(self) -> bool:
@@ -167,10 +188,12 @@ class Engine:
         for choice in request.choices:
             if self._owner.pop(choice.seq.seq_id, None) is not None:
                 self.scheduler.abort(choice.seq.seq_id)
+                self._speculation.ended(choice.seq.seq_id)
 
     def step(self) -> list[Delta]:
         """Run one iteration; returns what it added to each request, in the order of the batch."""
-        plan = self.scheduler.schedule()
+        drafts = self._speculation.drafts(choice.seq for _, choice in self._owner.values())
+        plan = self.scheduler.schedule(drafts)
         if not plan.items:
             return []
         if plan.copies:
@@ -181,7 +204,10 @@ class Engine:
             return []
         started_s = self._clock()
         logits_RV = self._forward(prepare(plan, self._kv.block_size, self._kv.num_groups))
-        self._reload.computed(plan, self._clock() - started_s)
+        seconds = self._clock() - started_s
+        self._reload.computed(plan, seconds)
+        if not self._forward.prepared:
+            self._speculation.measured(plan, seconds)
         deltas = self._take(plan, logits_RV)
         self._num_steps += 1
         return deltas
@@ -215,6 +241,8 @@ class Engine:
             prefix_evictions=scheduler.prefix.num_evicted_blocks,
             offload_spilled_blocks=scheduler.offload.num_spilled_blocks,
             offload_loaded_tokens=scheduler.offload.num_loaded_tokens,
+            draft_tokens=self._draft_tokens,
+            accepted_tokens=self._accepted_tokens,
             requests=self.ledger.counts(),
         )
 
@@ -223,44 +251,56 @@ class Engine:
 
     def _take(self, plan: Plan, logits_RV: Any) -> list[Delta]:
         """Sample, tell the scheduler, and turn tokens into deltas."""
-        sampling = [self._owner[item.seq.seq_id] for item in plan.items if item.samples]
+        sampling = [(item, *self._owner[item.seq.seq_id]) for item in plan.items if item.samples]
         drawn = self._sample(sampling, logits_RV)
-        lead_tokens = {
-            choice.seq.seq_id: samples[0].token_id
-            for (_, choice), samples in zip(sampling, drawn, strict=True)
+        new_tokens = {
+            item.seq.seq_id: each.own[-1].token_id for (item, _, _), each in zip(sampling, drawn, strict=True)
         }
-        self.scheduler.update(plan, lead_tokens)
+        kept = {
+            item.seq.seq_id: [sample.token_id for sample in each.own[:-1]]
+            for (item, _, _), each in zip(sampling, drawn, strict=True)
+            if item.drafts
+        }
+        self.scheduler.update(plan, new_tokens, kept)
         now_s = self._clock()
         deltas: list[Delta] = []
-        for (request, choice), samples in zip(sampling, drawn, strict=True):
+        for (item, request, choice), each in zip(sampling, drawn, strict=True):
             if self._requests.get(request.request_id) is not request:
                 continue  # another choice of it has failed in this step
-            error = next((sample.error for sample in samples if sample.error), None)
+            error = next((sample.error for sample in each.own + each.forked if sample.error), None)
             if error is not None:
                 self.abort(request.request_id)
                 deltas.append(Delta(request_id=request.request_id, error=error))
                 continue
-            choices = [choice, *self._fork(request, choice, samples[1:])]
-            for each, sample in zip(choices, samples, strict=True):
-                deltas.append(self._push(request, each, sample, now_s))
+            children = self._fork(request, choice, each.forked)
+            if item.drafts:
+                self._count_drafts(choice, len(item.drafts), len(each.own) - 1)
+            deltas += self._push(request, choice, each.own, now_s)
+            for child, sample in zip(children, each.forked, strict=True):
+                deltas += self._push(request, child, [sample], now_s)
         return deltas
 
-    def _sample(
-        self, sampling: list[tuple[ActiveRequest, ChoiceState]], logits_RV: Any
-    ) -> list[list[Sampled]]:
-        """One draw per choice; a prompt that just ended is drawn from once for each choice to be forked."""
+    def _count_drafts(self, choice: ChoiceState, num_drafts: int, num_right: int) -> None:
+        choice.count_drafts(num_drafts, num_right)
+        self._draft_tokens += num_drafts
+        self._accepted_tokens += num_right
+
+    def _sample(self, sampling: list[_Sampling], logits_RV: Any) -> list[_Drawn]:
+        """What each item draws; a prompt that just ended is drawn from once for each choice to be forked."""
         if not sampling:
             return []
         rows, sources = [], []
-        for index, (request, choice) in enumerate(sampling):
-            row = choice.sample_row()
-            rows.append(row)
-            rows += [replace(row, stream=stream + 1) for stream in range(request.num_unforked)]
-            sources += [index] * (1 + request.num_unforked)
-        if len(sources) > len(sampling):
+        num_rows = 0
+        for item, request, choice in sampling:
+            own = choice.sample_rows(item.drafts)
+            forked = [replace(own[0], stream=stream + 1) for stream in range(request.num_unforked)]
+            rows += own + forked
+            sources += [*range(num_rows, num_rows + len(own)), *[num_rows] * len(forked)]
+            num_rows += len(own)
+        if len(sources) > num_rows:
             logits_RV = logits_RV[sources]
         drawn = iter(self._sampler.sample(logits_RV, rows))
-        return [list(itertools.islice(drawn, 1 + request.num_unforked)) for request, _ in sampling]
+        return [_take_drawn(drawn, item, request) for item, request, _ in sampling]
 
     def _fork(self, request: ActiveRequest, lead: ChoiceState, samples: list[Sampled]) -> list[ChoiceState]:
         """Start the other choices of a request on the blocks of its prompt."""
@@ -284,13 +324,24 @@ class Engine:
             forked.append(choice)
         return forked
 
-    def _push(self, request: ActiveRequest, choice: ChoiceState, sample: Sampled, now_s: float) -> Delta:
-        delta = choice.push(request.request_id, sample, now_s)
-        self._generation_tokens += 1
-        if choice.finish_reason is None:
-            return delta
+    def _push(
+        self, request: ActiveRequest, choice: ChoiceState, samples: list[Sampled], now_s: float
+    ) -> list[Delta]:
+        """A delta for each token, up to the one that ends the choice."""
+        deltas = []
+        for sample in samples:
+            deltas.append(choice.push(request.request_id, sample, now_s))
+            self._generation_tokens += 1
+            if choice.finish_reason is not None:
+                deltas[-1] = self._end(request, choice, deltas[-1])
+                break
+        return deltas
+
+    def _end(self, request: ActiveRequest, choice: ChoiceState, delta: Delta) -> Delta:
+        assert choice.finish_reason is not None, f"{choice.seq} goes on"
         del self._owner[choice.seq.seq_id]
         self.scheduler.finish(choice.seq.seq_id, choice.finish_reason)
+        self._speculation.ended(choice.seq.seq_id)
         if not request.finished:
             return delta
         del self._requests[request.request_id]

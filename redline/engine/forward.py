@@ -2,7 +2,7 @@
 
 A decode step of a batch of N is the same few hundred kernel calls each time, with other inputs. One by one
 from Python they take up to half of a small model's step; recorded once per N they are one call. That is what
-CUDA graphs do for GPUs.
+CUDA graphs do for GPUs. With drafts, it is once per N and number of all tokens.
 """
 
 from __future__ import annotations
@@ -27,12 +27,16 @@ LEAST_WIDTH = 8  # blocks; tables of similar width share a graph
 class Forward(Protocol):
     """Runs a batch."""
 
+    prepared: bool  # the last batch took longer, because something was made that others will use
+
     def __call__(self, batch: Batch) -> F32:
         """Logits [R, vocabulary] of the rows in batch.logit_rows_R, good until the next call."""
 
 
 class EagerForward:
     """Op by op."""
+
+    prepared = False
 
     def __init__(self, decoder: Decoder, kv: PagedKV) -> None:
         self._decoder = decoder
@@ -50,7 +54,7 @@ class _Recorded:
 
 
 class ReplayForward:
-    """Steps in which every sequence decodes one token are replayed, all others run op by op.
+    """Steps in which every token gives logits (decodes, drafts) are replayed, all others run op by op.
 
     `arena_blocks`: bytes of the blocks of memory that all graphs share (see engine/activations.py), so that
     there are as many whatever batch comes first.
@@ -62,6 +66,7 @@ class ReplayForward:
         self._kernels = _kernels
         self._decoder = decoder
         self._kv = kv
+        self.prepared = False
         self._arena = _kernels.Arena()
         self._graphs: OrderedDict[tuple[int, ...], _Recorded] = OrderedDict()
         graph = _kernels.Graph(self._arena)
@@ -69,13 +74,17 @@ class ReplayForward:
         del held  # given back, and the system has yet to give what was never written
 
     def __call__(self, batch: Batch) -> F32:
-        if not len(batch.token_ids_T) == len(batch.context_lens_S) == len(batch.logit_rows_R):
+        self.prepared = False
+        num_tokens = len(batch.token_ids_T)
+        if num_tokens != len(batch.logit_rows_R):
             return self._decoder.forward(batch, self._kv)
         if self._decoder.cover_positions(batch):
             self._graphs.clear()  # they read tables that are no more
-        key = (len(batch.context_lens_S), *(_width(table.shape[1]) for table in batch.block_tables_GSB))
+        widths = [_width(table.shape[1]) for table in batch.block_tables_GSB]
+        key = (num_tokens, len(batch.context_lens_S), *widths)
         recorded = self._graphs.get(key)
         if recorded is None:
+            self.prepared = True
             return self._record(key, batch)
         self._graphs.move_to_end(key)
         _fill(recorded.inputs, batch)
@@ -99,16 +108,16 @@ def _width(num_blocks: int) -> int:
     return max(LEAST_WIDTH, 1 << (num_blocks - 1).bit_length())
 
 
-def _inputs(num_seqs: int, *widths: int) -> Batch:
-    """A batch in which each sequence decodes one token."""
+def _inputs(num_tokens: int, num_seqs: int, *widths: int) -> Batch:
+    """A batch in which each token gives logits."""
     return Batch(
-        token_ids_T=np.zeros(num_seqs, np.int32),
-        positions_T=np.zeros(num_seqs, np.int32),
-        slots_GT=tuple(np.zeros(num_seqs, np.int32) for _ in widths),
+        token_ids_T=np.zeros(num_tokens, np.int32),
+        positions_T=np.zeros(num_tokens, np.int32),
+        slots_GT=tuple(np.zeros(num_tokens, np.int32) for _ in widths),
         block_tables_GSB=tuple(np.zeros((num_seqs, width), np.int32) for width in widths),
-        query_start_S1=np.arange(num_seqs + 1, dtype=np.int32),
+        query_start_S1=np.zeros(num_seqs + 1, np.int32),
         context_lens_S=np.zeros(num_seqs, np.int32),
-        logit_rows_R=np.arange(num_seqs, dtype=np.int32),
+        logit_rows_R=np.arange(num_tokens, dtype=np.int32),
     )
 
 
@@ -119,4 +128,5 @@ def _fill(inputs: Batch, batch: Batch) -> None:
         into_T[:] = slots_T
     for into_SB, tables_SB in zip(inputs.block_tables_GSB, batch.block_tables_GSB, strict=True):
         into_SB[:, : tables_SB.shape[1]] = tables_SB
+    inputs.query_start_S1[:] = batch.query_start_S1
     inputs.context_lens_S[:] = batch.context_lens_S

@@ -104,4 +104,6 @@ class EngineStats:
     prefix_evictions: int = 0  # blocks
     offload_spilled_blocks: int = 0  # handed to slower memory when they left the cache
     offload_loaded_tokens: int = 0  # found there, and not computed again
+    draft_tokens: int = 0  # guessed and computed
+    accepted_tokens: int = 0  # of those, the ones that were right
     requests: Counts = field(default_factory=Counts)

@@ -7,14 +7,19 @@ sequences, through query_start, context_lens and block_tables.
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 
 from redline.core.plan import Plan, PlanItem
 from redline.layers.batch import Batch
+from redline.ops.arrays import I32
 
 
 def prepare(plan: Plan, block_size: int, num_groups: int = 1) -> Batch:
-    """The Batch of a plan; row r of its logits belongs to the r-th item that samples.
+    """The Batch of a plan; its logits are those of the items that sample, in order.
+
+    An item has one row, of its last token, and one more for each of its drafts.
 
     `num_groups`: how many block tables a sequence has.
     """
@@ -27,7 +32,7 @@ def prepare(plan: Plan, block_size: int, num_groups: int = 1) -> Batch:
     tables = [_block_tables(items, group) for group in range(num_groups)]
     for index, item in enumerate(items):
         rows = slice(query_start_S1[index], query_start_S1[index + 1])
-        token_ids_T[rows] = item.seq.tokens_at(item.start, item.num_tokens)
+        token_ids_T[rows] = [*item.seq.tokens_at(item.start, item.num_tokens), *item.drafts]
         positions_T[rows] = np.arange(item.start, item.start + item.num_tokens)
     sequence_T = np.repeat(np.arange(len(items)), lengths)
     within_T = positions_T % block_size
@@ -42,13 +47,23 @@ def prepare(plan: Plan, block_size: int, num_groups: int = 1) -> Batch:
         block_tables_GSB=tuple(tables),
         query_start_S1=query_start_S1,
         context_lens_S=np.array([item.start + item.num_tokens for item in items], np.int32),
-        logit_rows_R=np.array(
-            [query_start_S1[index + 1] - 1 for index, item in enumerate(items) if item.samples], np.int32
-        ),
+        logit_rows_R=_logit_rows(items, query_start_S1),
     )
 
 
-def _block_tables(items: tuple[PlanItem, ...], group: int) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
+def _logit_rows(items: tuple[PlanItem, ...], query_start_S1: I32) -> I32:
+    if any(item.drafts for item in items):
+        rows = [
+            range(query_start_S1[index + 1] - 1 - len(item.drafts), query_start_S1[index + 1])
+            for index, item in enumerate(items)
+            if item.samples
+        ]
+        return np.fromiter(chain.from_iterable(rows), np.int32)
+    rows_R = [query_start_S1[index + 1] - 1 for index, item in enumerate(items) if item.samples]
+    return np.array(rows_R, np.int32)
+
+
+def _block_tables(items: tuple[PlanItem, ...], group: int) -> I32:
     tables = [item.seq.block_tables[group] for item in items]
     tables_SB = np.zeros((len(items), max(map(len, tables))), np.int32)
     for index, table in enumerate(tables):

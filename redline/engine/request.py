@@ -87,5 +87,7 @@ class ActiveRequest:
             num_prompt_tokens=len(lead.seq.prompt_token_ids),
             num_output_tokens=sum(len(choice.token_times) for choice in self.choices),
             num_cached_tokens=lead.seq.num_cached_tokens,
+            num_draft_tokens=sum(choice.num_draft_tokens for choice in self.choices),
+            num_accepted_tokens=sum(choice.num_accepted_tokens for choice in self.choices),
             num_preemptions=sum(choice.seq.num_preemptions for choice in self.choices),
         )

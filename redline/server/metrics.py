@@ -141,6 +141,8 @@ class EngineCollector(Collector):
         yield self._counter("prefix_cache_evictions", "Blocks evicted.", stats.prefix_evictions)
         yield self._counter("offload_spilled_blocks", "Evicted blocks kept.", stats.offload_spilled_blocks)
         yield self._counter("offload_loaded_tokens", "Prompt tokens read back.", stats.offload_loaded_tokens)
+        yield self._counter("spec_decode_num_draft_tokens", "Tokens guessed ahead.", stats.draft_tokens)
+        yield self._counter("spec_decode_num_accepted_tokens", "Of them, right.", stats.accepted_tokens)
         yield from self._requests(stats.requests)
 
     def _requests(self, counts: Counts) -> Iterator[Metric]:

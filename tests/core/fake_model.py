@@ -5,15 +5,16 @@ from zlib import crc32
 
 from redline.core.plan import Plan
 from redline.core.sequence import Sequence
+from redline.decoding.speculative.verify import num_kept
 
 VOCAB = 3  # small, so that sequences often agree by chance
 
 
-def contents(seq: Sequence, stop: int) -> list[int]:
+def contents(seq: Sequence, stop: int, drafts: tuple[int, ...] = ()) -> list[int]:
     """What the slots of positions 0 .. stop-1 must hold; like real keys, each depends on all before."""
     value = crc32(seq.salt.encode())
     values = []
-    for position, token in enumerate(seq.tokens_at(0, stop)):
+    for position, token in enumerate([*seq.tokens_at(0, stop), *drafts]):
         value = hash((value, token, position))
         values.append(value)
     return values
@@ -59,19 +60,24 @@ class FakeModel:
         for group, source, target in plan.copies:
             self.pools[group][target] = list(self.pools[group][source])
 
-    def run(self, plan: Plan, tables: list[Tables]) -> dict[int, int]:
-        """Write all items, then read them all; returns the sampled tokens by seq_id."""
-        for (seq, start, num_tokens, _), both in zip(plan.items, tables, strict=True):
-            for position, value in enumerate(contents(seq, start + num_tokens)[start:], start):
+    def run(self, plan: Plan, tables: list[Tables]) -> tuple[dict[int, int], dict[int, list[int]]]:
+        """Write all items, then read them all; returns the sampled tokens and the drafts kept, by seq_id."""
+        for (seq, start, num_tokens, _, drafts), both in zip(plan.items, tables, strict=True):
+            values = contents(seq, start + num_tokens, drafts)
+            for position, value in enumerate(values[start:], start):
                 for pool, table in zip(self.pools, both, strict=True):
                     block, offset = self._slot(table, position)
                     pool[block][offset] = value
-        tokens = {}
-        for (seq, start, num_tokens, samples), both in zip(plan.items, tables, strict=True):
-            value = self._read(seq, both, start, start + num_tokens)
+        tokens, kept = {}, {}
+        for (seq, start, num_tokens, samples, drafts), both in zip(plan.items, tables, strict=True):
+            values = self._read(seq, both, start, start + num_tokens, drafts)
             if samples:
-                tokens[seq.seq_id] = next_token(value, seq)
-        return tokens
+                drawn = [next_token(value, seq) for value in values[len(values) - 1 - len(drafts) :]]
+                right = num_kept(drafts, drawn)
+                tokens[seq.seq_id] = drawn[right]
+                if drafts:
+                    kept[seq.seq_id] = drawn[:right]
+        return tokens, kept
 
     def read_computed(self, seqs: Iterable[Sequence]) -> None:
         """Assert that each block table leads to what its sequence believes to have in the cache."""
@@ -79,9 +85,11 @@ class FakeModel:
             if seq.num_computed_tokens:
                 self._read(seq, seq.block_tables, seq.num_computed_tokens, seq.num_computed_tokens)
 
-    def _read(self, seq: Sequence, tables: Tables, start: int, stop: int) -> int:
-        """Check what tokens from position `start` on see of those before `stop`; returns the last of it."""
-        expected = contents(seq, stop)
+    def _read(
+        self, seq: Sequence, tables: Tables, start: int, stop: int, drafts: tuple[int, ...] = ()
+    ) -> list[int]:
+        """Check what tokens from position `start` on see of those before `stop`; returns what it must be."""
+        expected = contents(seq, stop, drafts)
         for pool, window, table in zip(self.pools, self._windows, tables, strict=True):
             for position in range(max(0, start + 1 - window) if window else 0, stop):
                 block, offset = self._slot(table, position)
@@ -89,7 +97,7 @@ class FakeModel:
                 assert pool[block][offset] == expected[position], (
                     f"{seq}: foreign {position = } {block = } {offset = }"
                 )
-        return expected[-1]
+        return expected
 
     def _slot(self, table: list[int], position: int) -> tuple[int, int]:
         return table[position // self._block_size], position % self._block_size

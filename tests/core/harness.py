@@ -91,7 +91,9 @@ class Harness:
         order: str = "fcfs",
         step_s: float | None = None,
         tier: FakeTier | None = None,
+        guess: Callable[[Sequence], list[int]] = lambda seq: [],
     ) -> None:
+        self._guess = guess
         self.pools = [BlockPool(num_blocks + more, block_size, window) for window, more in windows]
         self.pool = self.pools[0]
         self.tier = tier
@@ -173,7 +175,8 @@ class Harness:
 
     def step(self, between: Callable[[], object] | None = None, *, fails: bool = False) -> Plan:
         """One step; `between` runs after schedule(). A step that fails is never run nor updated."""
-        plan = self.scheduler.schedule()
+        drafts = {seq.seq_id: self._guess(seq) for seq in self.live.values()}
+        plan = self.scheduler.schedule({seq_id: tokens for seq_id, tokens in drafts.items() if tokens})
         self.plans.append(plan)
         self._check_plan(plan)
         tables = self.model.prepare(plan)
@@ -182,7 +185,7 @@ class Harness:
         self._uncertain = {item.seq.seq_id for item in plan.items} if fails else set()
         if not fails:
             plan, tables = self._load(plan, tables)
-            self.scheduler.update(plan, self.model.run(plan, tables))
+            self.scheduler.update(plan, *self.model.run(plan, tables))
         self._finish_full()
         self.check()
         return plan
@@ -256,9 +259,10 @@ class Harness:
             assert plan.num_tokens <= config.token_budget
         else:
             assert plan.num_tokens <= config.max_context + config.max_batch
-        for seq, start, num_tokens, samples in plan.items:
+        for seq, start, num_tokens, samples, drafts in plan.items:
             assert seq.status is Status.RUNNING and num_tokens >= 1 and start == seq.num_computed_tokens
-            assert samples == (start + num_tokens == seq.num_tokens)
+            assert samples == (start + num_tokens - len(drafts) == seq.num_tokens)
+            assert not drafts or num_tokens == 1 + len(drafts), f"{seq} has drafts behind a prompt"
             assert samples or config.token_budget is not None, f"{seq} was cut without a budget"
             for pool, table in zip(self.pools, seq.block_tables, strict=True):
                 for block in table[start // config.block_size :]:

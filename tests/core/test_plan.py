@@ -15,7 +15,7 @@ def test_an_item_samples_when_it_reaches_the_last_token():
     builder.add(sequence(0, 5, 1), 3)
     builder.add(sequence(1, 5, 1), 4)
     plan = builder.build()
-    assert [item[1:] for item in plan.items] == [(1, 3, False), (1, 4, True)] and plan.num_tokens == 7
+    assert [item[1:4] for item in plan.items] == [(1, 3, False), (1, 4, True)] and plan.num_tokens == 7
 
 
 def test_taking_back_forgets_item_and_copy_and_returns_the_tokens():

@@ -21,6 +21,12 @@ policies = {
     "batching": st.sampled_from(["continuous", "continuous", "closed"]),
     "order": st.sampled_from([*ORDERS, "longest_prefix"]),
     "step_s": st.sampled_from([None, None, 0.5]),
+    "guess": st.just(lambda seq: [])
+    | st.builds(
+        lambda random, most: lambda seq: random.choices([0, 1, 2], k=random.randint(0, most)),
+        st.randoms(use_true_random=True),
+        st.sampled_from([1, 3, 9]),
+    ),
 }
 windows = st.sampled_from(
     [((0, 0),), ((0, 0),), ((0, 0), (7, 0)), ((0, 2), (9, 4), (1, 0)), ((6, 0),), ((12, 0), (3, 2))]
