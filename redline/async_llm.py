@@ -89,12 +89,13 @@ class AsyncLLM(OpenedModel):
         tenant: str = "",
         deadline_s: float | None = None,
         pin_s: float = 0.0,
+        cache_salt: str = "",
     ) -> AsyncGenerator[Delta]:
         """Yield the answer as it is produced. Closing the iterator, or cancelling its task, aborts.
 
         The lower `priority` goes first. The order "fair" shares among tenants, "deadline" looks at
         `deadline_s`: when the first token is wanted, in seconds from now. The prompt stays in the prefix
-        cache for `pin_s` seconds after the end.
+        cache for `pin_s` seconds after the end, and only requests of the same `cache_salt` find it there.
 
         Raises RequestError, CapacityError, QueueFull or EngineDead on the first iteration.
         """
@@ -107,7 +108,12 @@ class AsyncLLM(OpenedModel):
         deltas: asyncio.Queue[Delta] = asyncio.Queue()
         self._register(request_id, deltas)
         options = RequestOptions(
-            priority=priority, tenant=tenant, deadline_s=deadline_s, pin_s=pin_s, arrival_s=arrival_s
+            priority=priority,
+            tenant=tenant,
+            deadline_s=deadline_s,
+            pin_s=pin_s,
+            cache_salt=cache_salt,
+            arrival_s=arrival_s,
         )
         self._inbox.put(lambda: self._add(request_id, token_ids, params, options))
         try:

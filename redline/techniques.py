@@ -415,6 +415,15 @@ TECHNIQUES = (
         needs=("batch-invariance", "counter-based-sampling"),
     ),
     Technique(
+        name="history-speculation",
+        file="redline/decoding/speculative/history.py",
+        switch="speculative=history",
+        promise="exact",
+        summary="Drafts also come from earlier answers to the same tenant: whoever matched longer proposes.",
+        paper="Oliaro et al., SuffixDecoding, 2024, arXiv:2411.04975",
+        needs=("ngram-speculation",),
+    ),
+    Technique(
         name="adaptive-drafts",
         file="redline/decoding/speculative/lengths.py",
         switch="speculative=ngram",

@@ -146,3 +146,17 @@ def test_when_the_engine_ends_every_caller_hears_of_it(how, monkeypatch, caplog)
         await llm.close()
 
     asyncio.run(main())
+
+
+def test_only_requests_of_the_same_salt_share_what_is_cached():
+    prompt = list(range(1000, 1064))
+    two = SamplingParams(temperature=0.8, seed=1, n=2, max_tokens=4)
+
+    async def main():
+        async with open_llm() as llm:
+            return [
+                (await collect(llm, prompt, two, cache_salt=salt))[-1].metrics.num_cached_tokens
+                for salt in ("ada", "ben", "ada", "")
+            ]
+
+    assert asyncio.run(main()) == [0, 0, 63, 0]

@@ -58,7 +58,17 @@ METHODS = {
     },
     "AsyncLLM": {
         "__init__": ["self", "model", "progress", "options"],
-        "stream": ["self", "prompt", "params", "request_id", "priority", "tenant", "deadline_s", "pin_s"],
+        "stream": [
+            "self",
+            "prompt",
+            "params",
+            "request_id",
+            "priority",
+            "tenant",
+            "deadline_s",
+            "pin_s",
+            "cache_salt",
+        ],
         "close": ["self"],
     },
 }

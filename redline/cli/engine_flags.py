@@ -83,7 +83,8 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
         type=_method_or_options,
         metavar="METHOD|JSON",
         default=argparse.SUPPRESS,
-        help='guess tokens ahead: ngram, or as {"method": "ngram", "max_draft_tokens": 8} (default: none)',
+        help="guess tokens ahead: ngram, history, "
+        'or as {"method": "ngram", "max_draft_tokens": 8} (default: none)',
     )
     group.add_argument(
         "--cache-dir",

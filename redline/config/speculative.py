@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from redline.errors import ConfigError
 
-METHODS = ("ngram",)
+METHODS = ("ngram", "history")
 MAX_DRAFT_TOKENS = 64
 
 
@@ -16,13 +16,15 @@ class SpeculativeConfig:
     """Guess up to `max_draft_tokens` tokens and compute those that pay (decoding/speculative/).
 
     ngram: what followed the last `max_match` tokens when they stood here before, else fewer of them, down to
-    `min_match`. Raises ConfigError.
+    `min_match`. history: the same, also in the last `history_tokens` tokens of earlier answers to the tenant.
+    Raises ConfigError.
     """
 
-    method: Literal["ngram"]
+    method: Literal["ngram", "history"]
     max_draft_tokens: int = 15
     min_match: int = 2
     max_match: int = 4
+    history_tokens: int = 32_768  # of the answers to each tenant
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -34,6 +36,7 @@ class SpeculativeConfig:
             ("max_draft_tokens", 1, MAX_DRAFT_TOKENS),
             ("min_match", 1, 16),
             ("max_match", 1, 16),
+            ("history_tokens", 16, 2**20),
         ):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:

@@ -16,7 +16,9 @@ from redline.config.memory import MemoryBudget
 from redline.config.resolve import RuntimeConfig, resolve_runtime
 from redline.config.speculative import SpeculativeConfig
 from redline.decoding.sampler import Sampler
+from redline.decoding.speculative.history import HistoryProposer
 from redline.decoding.speculative.ngram import NgramProposer
+from redline.decoding.speculative.proposer import Proposer
 from redline.engine.budget import most_decode_rows, plan_memory, replays
 from redline.engine.engine import Engine
 from redline.engine.forward import EagerForward, ReplayForward
@@ -91,11 +93,17 @@ def build_engine(config: EngineConfig, progress: Progress | None = None) -> Buil
     return BuiltEngine(engine=engine, reasons=reasons, memory=planned.budget)
 
 
+_PROPOSERS: dict[str, Callable[[SpeculativeConfig], Proposer]] = {
+    "ngram": lambda options: NgramProposer(options.min_match, options.max_match),
+    "history": lambda options: HistoryProposer(options.min_match, options.max_match, options.history_tokens),
+}
+
+
 def _speculation(config: EngineConfig) -> Speculation:
     options = SpeculativeConfig.parse(config.speculative)
     if options is None:
         return NoSpeculation()
-    proposer = NgramProposer(options.min_match, options.max_match)
+    proposer = _PROPOSERS[options.method](options)
     return AdaptiveSpeculation(proposer, options.max_draft_tokens, most_decode_rows(config))
 
 

@@ -142,6 +142,7 @@ class Engine:
             tenant=options.tenant,
             deadline_s=None if options.deadline_s is None else arrival_s + options.deadline_s,
             pin_s=options.pin_s,
+            salt=options.cache_salt,
         )
 
     def idle_for_s(self) -> float | None:
@@ -188,7 +189,7 @@ class Engine:
         for choice in request.choices:
             if self._owner.pop(choice.seq.seq_id, None) is not None:
                 self.scheduler.abort(choice.seq.seq_id)
-                self._speculation.ended(choice.seq.seq_id)
+                self._speculation.ended(choice.seq)
 
     def step(self) -> list[Delta]:
         """Run one iteration; returns what it added to each request, in the order of the batch."""
@@ -314,6 +315,7 @@ class Engine:
                 priority=lead.seq.priority,
                 tenant=lead.seq.tenant,
                 deadline_s=lead.seq.deadline_s,
+                salt=lead.seq.salt,
             )
             child.output_token_ids.append(sample.token_id)
             self.scheduler.fork(lead.seq, child)
@@ -341,7 +343,7 @@ class Engine:
         assert choice.finish_reason is not None, f"{choice.seq} goes on"
         del self._owner[choice.seq.seq_id]
         self.scheduler.finish(choice.seq.seq_id, choice.finish_reason)
-        self._speculation.ended(choice.seq.seq_id)
+        self._speculation.ended(choice.seq)
         if not request.finished:
             return delta
         del self._requests[request.request_id]

@@ -18,7 +18,8 @@ class RequestOptions:
 
     The lower `priority` goes first. `tenant` is whom fairness counts it for, `deadline_s` when its first
     token is wanted, in seconds from its arrival; the orders "fair" and "deadline" look at them. The prompt
-    stays in the prefix cache for `pin_s` seconds after the request has ended. `arrival_s`: when it arrived by
+    stays in the prefix cache for `pin_s` seconds after the request has ended; what is cached, and what drafts
+    come from, is shared only between requests of the same `cache_salt`. `arrival_s`: when it arrived by
     the engine's clock, None: now.
     """
 
@@ -26,6 +27,7 @@ class RequestOptions:
     tenant: str = ""
     deadline_s: float | None = None
     pin_s: float = 0.0
+    cache_salt: str = ""
     arrival_s: float | None = None
 
     def __post_init__(self) -> None:

@@ -25,7 +25,7 @@ class Speculation(Protocol):
     def drafts(self, seqs: Iterable[TokenSequence]) -> Drafts:
         """Drafts for those of them that decode."""
 
-    def ended(self, seq_id: int) -> None:
+    def ended(self, seq: TokenSequence) -> None:
         """A sequence will not be seen again."""
 
     def measured(self, plan: Plan, seconds: float) -> None:
@@ -38,7 +38,7 @@ class NoSpeculation:
     def drafts(self, seqs: Iterable[TokenSequence]) -> Drafts:
         return NO_DRAFTS
 
-    def ended(self, seq_id: int) -> None:
+    def ended(self, seq: TokenSequence) -> None:
         pass
 
     def measured(self, plan: Plan, seconds: float) -> None:
@@ -68,7 +68,8 @@ class AdaptiveSpeculation:
         for seq in decoding:
             followed = self._followed.get(seq.seq_id)
             if followed is None:
-                followed = _Followed(self._proposer.start(seq.prompt_token_ids), self._chance)
+                drafter = self._proposer.start(seq.prompt_token_ids, _owner(seq))
+                followed = _Followed(drafter, self._chance)
                 self._followed[seq.seq_id] = followed
             followed.extend(seq.output_token_ids)
             if followed.propose(self._max_draft_tokens):
@@ -86,15 +87,20 @@ class AdaptiveSpeculation:
     def _lengths(self, drafts: list[Draft], num_decodes: int) -> list[int]:
         return draft_lengths(drafts, num_decodes, self._max_rows, self._costs.at)
 
-    def ended(self, seq_id: int) -> None:
-        followed = self._followed.pop(seq_id, None)
+    def ended(self, seq: TokenSequence) -> None:
+        followed = self._followed.pop(seq.seq_id, None)
         if followed is not None:
             self._chance = smoothed(self._chance, followed.chance, DECAY)
+        self._proposer.ended(seq.output_token_ids, _owner(seq))
 
     def measured(self, plan: Plan, seconds: float) -> None:
-        num_decodes, num_prompt = plan.composition()
+        _, num_prompt = plan.composition()
         if not num_prompt:
             self._costs.measured(plan.num_tokens, seconds)
+
+
+def _owner(seq: TokenSequence) -> str:
+    return f"{len(seq.tenant)}:{seq.tenant}{seq.salt}"
 
 
 class _Followed:

@@ -57,7 +57,6 @@ class GenerationRequest(RequestModel):
         "guided_grammar": (),
         "priority": (0,),
         "request_id": (),
-        "cache_salt": (),
         "return_tokens_as_token_ids": (False,),
         "thinking_token_budget": (),
         "include_reasoning": (True,),
@@ -102,6 +101,7 @@ class GenerationRequest(RequestModel):
     include_stop_str_in_output: bool = False
     skip_special_tokens: bool = True
     return_token_ids: bool = False
+    cache_salt: Annotated[str, Field(min_length=1, max_length=256)] | None = None
 
     @field_validator("stop", mode="before")
     @classmethod

@@ -109,6 +109,7 @@ class GenerationEndpoint(ABC, Generic[R]):
             model=request.model,
             prompts=prompts,
             params=params,
+            cache_salt=request.cache_salt or "",
         )
 
     async def _respond(

@@ -60,6 +60,7 @@ class ServedEngine(Protocol):
         *,
         request_id: str | None = None,
         priority: int = 0,
+        cache_salt: str = "",
     ) -> AsyncIterator[Delta]:
         """Deltas of one request."""
 

@@ -22,6 +22,7 @@ class Job:
     model: str  # the name the client used
     prompts: list[list[int]]
     params: SamplingParams
+    cache_salt: str = ""  # whose cached prompts these may share
 
     @property
     def num_prompt_tokens(self) -> int:

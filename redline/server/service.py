@@ -57,7 +57,7 @@ class Service:
         Closing it aborts what still runs. The client's `place` ends prompt by prompt with the first delta.
         """
         streams = [
-            self.engine.stream(prompt, job.params, request_id=f"{job.id}-{number}")
+            self.engine.stream(prompt, job.params, request_id=f"{job.id}-{number}", cache_salt=job.cache_salt)
             for number, prompt in enumerate(job.prompts)
         ]
         async with aclosing(merge(streams)) as merged:

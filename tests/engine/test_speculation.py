@@ -55,11 +55,14 @@ class Guesser:
     def __init__(self, right, rate):
         self.right, self.rate = right, rate
 
-    def start(self, token_ids):
+    def start(self, token_ids, owner):
         drafter = Guesser({}, self.rate)
         drafter.right, drafter.tokens = self.right, list(token_ids)
         drafter.draw = random.Random(len(token_ids))
         return drafter
+
+    def ended(self, token_ids, owner):
+        pass
 
     def extend(self, token_ids):
         self.tokens += token_ids
@@ -138,8 +141,17 @@ def test_beside_other_techniques(plain, computes_all, options):
     check(build(**options), plain, ["greedy", "seeded"])
 
 
-def test_adapts_and_changes_nothing(plain):
-    check(build(), plain)
+@pytest.mark.parametrize("method", ["ngram", "history"])
+def test_adapts_and_changes_nothing(plain, method):
+    check(build(speculative=method), plain)
+
+
+def test_earlier_answers_change_nothing_and_are_found_again(plain, computes_all):
+    llm = build(speculative="history")
+    first = check(llm, plain, ["greedy"])
+    again = check(llm, plain, ["greedy"])
+    kept = [sum(each.metrics.num_accepted_tokens for each in outputs) for outputs in (first, again)]
+    assert kept[1] > max(kept[0], 120), "nearly all of what was answered before"
 
 
 def test_drafts_are_replayed(computes_all):

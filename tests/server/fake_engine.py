@@ -50,6 +50,7 @@ class FakeEngine:
         self.aborted: dict[str, int] = {}
         self.finished: list[str] = []
         self.seen: list[tuple[list[int], SamplingParams]] = []
+        self.salts: list[str] = []
         self.num_prompt_tokens = 0
         self.num_output_tokens = 0
 
@@ -97,10 +98,12 @@ class FakeEngine:
         *,
         request_id: str | None = None,
         priority: int = 0,
+        cache_salt: str = "",
     ) -> AsyncIterator[Delta]:
         assert request_id is not None and request_id not in self.running, request_id
         limit = self._limit(prompt, params)
         self.seen.append((prompt, params))
+        self.salts.append(cache_salt)
         self.waiting.append(request_id)
         self.explained.add(request_id)
         try:

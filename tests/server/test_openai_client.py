@@ -184,9 +184,11 @@ def test_every_parameter_reaches_the_engine(client, server):
             "stop_token_ids": [5, 6],
             "include_stop_str_in_output": True,
             "skip_special_tokens": False,
+            "cache_salt": "ada",
         },
     )
     _, params = server.engine.seen[-1]
+    assert server.engine.salts[-1] == "ada"
     assert (params.max_tokens, params.temperature, params.top_p, params.seed) == (9, 0.5, 0.75, -7)
     assert (params.presence_penalty, params.frequency_penalty, params.repetition_penalty) == (1.5, -1.5, 1.25)
     assert (params.stop, params.logit_bias, params.logprobs) == (("x1", "x2"), {65: 2.5}, 3)

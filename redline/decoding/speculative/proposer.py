@@ -19,5 +19,8 @@ class Drafter(Protocol):
 class Proposer(Protocol):
     """Makes drafters."""
 
-    def start(self, token_ids: Sequence[int]) -> Drafter:
-        """A drafter for a sequence of which these tokens are known."""
+    def start(self, token_ids: Sequence[int], owner: str) -> Drafter:
+        """A drafter for a sequence of which these tokens are known. What others own must not show in it."""
+
+    def ended(self, token_ids: Sequence[int], owner: str) -> None:
+        """A sequence has ended with this output."""

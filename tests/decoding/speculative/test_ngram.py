@@ -6,7 +6,7 @@ from redline.decoding.speculative.ngram import NgramProposer
 
 
 def propose(tokens, most=4, shortest=2, longest=4):
-    return NgramProposer(shortest, longest).start(tokens).propose(most)
+    return NgramProposer(shortest, longest).start(tokens, "").propose(most)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_one_token_is_enough_if_told_so():
 
 
 def test_grows_with_its_sequence():
-    drafter = NgramProposer().start([1, 2, 3])
+    drafter = NgramProposer().start([1, 2, 3], "")
     assert drafter.propose(2) == []
     drafter.extend([1])
     drafter.extend([2])
