@@ -154,6 +154,8 @@ def test_only_requests_of_the_same_salt_share_what_is_cached():
 
     async def main():
         async with open_llm() as llm:
+            with pytest.raises(RequestError, match="cache_salt is 7"):
+                await collect(llm, prompt, two, cache_salt=7)
             return [
                 (await collect(llm, prompt, two, cache_salt=salt))[-1].metrics.num_cached_tokens
                 for salt in ("ada", "ben", "ada", "")

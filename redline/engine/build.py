@@ -76,7 +76,7 @@ def build_engine(config: EngineConfig, progress: Progress | None = None) -> Buil
     engine = Engine(
         model=model,
         kv=kv,
-        forward=ReplayForward(model.decoder, kv, planned.arena_blocks)
+        forward=ReplayForward(model.decoder, kv, planned.arena_blocks, most_decode_rows(config))
         if replay
         else EagerForward(model.decoder, kv),
         scheduler=build_scheduler(

@@ -57,16 +57,23 @@ class ReplayForward:
     """Steps in which every token gives logits (decodes, drafts) are replayed, all others run op by op.
 
     `arena_blocks`: bytes of the blocks of memory that all graphs share (see engine/activations.py), so that
-    there are as many whatever batch comes first.
+    there are as many whatever batch comes first. Steps of more than `max_tokens` are not replayed.
     """
 
-    def __init__(self, decoder: Decoder, kv: PagedKV, arena_blocks: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        kv: PagedKV,
+        arena_blocks: Sequence[int] = (),
+        max_tokens: int | None = None,  # None: whatever comes
+    ) -> None:
         from redline import _kernels
 
         self._kernels = _kernels
         self._decoder = decoder
         self._kv = kv
         self.prepared = False
+        self._max_tokens = max_tokens
         self._arena = _kernels.Arena()
         self._graphs: OrderedDict[tuple[int, ...], _Recorded] = OrderedDict()
         graph = _kernels.Graph(self._arena)
@@ -76,7 +83,8 @@ class ReplayForward:
     def __call__(self, batch: Batch) -> F32:
         self.prepared = False
         num_tokens = len(batch.token_ids_T)
-        if num_tokens != len(batch.logit_rows_R):
+        too_many = self._max_tokens is not None and num_tokens > self._max_tokens
+        if num_tokens != len(batch.logit_rows_R) or too_many:
             return self._decoder.forward(batch, self._kv)
         if self._decoder.cover_positions(batch):
             self._graphs.clear()  # they read tables that are no more

@@ -35,6 +35,8 @@ class RequestOptions:
             raise RequestError(
                 f"deadline_s is {self.deadline_s}; it must be seconds from now, 0 or more", param="deadline_s"
             )
+        if not isinstance(self.cache_salt, str):
+            raise RequestError(f"cache_salt is {self.cache_salt!r:.80}; it must be text", param="cache_salt")
         if not 0 <= self.pin_s <= MAX_PIN_S:
             raise RequestError(f"pin_s is {self.pin_s}; it must be seconds, 0 to {MAX_PIN_S}", param="pin_s")
 

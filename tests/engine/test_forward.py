@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -17,16 +19,23 @@ def decoder(tmp_path_factory):
 
 
 def test_a_decode_step_is_recorded_once_and_then_replayed(decoder):
-    stepper = Stepper(decoder, 16, forward=ReplayForward)
+    stepper = Stepper(decoder, 16, forward=partial(ReplayForward, max_tokens=6))
     stepper.step(TOKENS[:7])
     assert not stepper.forward._graphs
     stepper.step(TOKENS[7:8])
     (recorded,) = stepper.forward._graphs.values()
     calls = len(recorded.graph)
     logits = [stepper.step([token]).copy() for token in TOKENS[8:]]
-    assert stepper.forward._graphs[1, forward.LEAST_WIDTH] is recorded
+    assert stepper.forward._graphs[1, 1, forward.LEAST_WIDTH] is recorded
     assert len(recorded.graph) == calls > decoder.spec.num_layers
     np.testing.assert_array_equal(np.concatenate(logits), Stepper(decoder, 16).logits(TOKENS, [7, 1])[8:])
+
+
+def test_several_tokens_of_a_sequence_are_replayed_as_one(decoder):
+    stepper = Stepper(decoder, 16, forward=ReplayForward)
+    logits = [stepper.step(TOKENS[first : first + 4]).copy() for first in range(0, 16, 4)]
+    assert list(stepper.forward._graphs) == [(4, 1, forward.LEAST_WIDTH)] and not stepper.forward.prepared
+    np.testing.assert_array_equal(np.concatenate(logits), Stepper(decoder, 16).logits(TOKENS, [16]))
 
 
 def test_graphs_share_one_arena(decoder):
@@ -60,7 +69,7 @@ def test_the_least_recently_used_graph_goes(decoder, monkeypatch):
     for width in (128, 64, 32):
         stepper.blocks_B = stepper.blocks_B[:width]
         stepper.step([1])
-    assert list(stepper.forward._graphs) == [(1, 64), (1, 32)]
+    assert list(stepper.forward._graphs) == [(1, 1, 64), (1, 1, 32)]
 
 
 def test_a_failed_recording_leaves_ops_as_they_were(decoder, monkeypatch):

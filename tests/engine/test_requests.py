@@ -237,6 +237,7 @@ def test_numbers_that_are_not_numbers_fail_one_request_only(llm, monkeypatch):
                 logits[row] = float("nan")
         return logits
 
+    poisoned.prepared = True
     monkeypatch.setattr(llm._engine, "_forward", poisoned)
     healthy = llm.stream(PROMPT, greedy())
     broken = llm.stream([5, 666], greedy())
@@ -259,6 +260,7 @@ def test_a_failing_choice_takes_its_siblings_with_it_and_nobody_else(llm, monkey
             logits[0] = float("nan")
         return logits
 
+    poisoned.prepared = True
     monkeypatch.setattr(llm._engine, "_forward", poisoned)
     with pytest.raises(RequestError, match="NaN"):
         llm.generate([[5, 6, 7, 8, 9]], greedy(n=3, max_tokens=3, ignore_eos=True))
@@ -282,6 +284,7 @@ def test_a_stream_dropped_within_a_step_is_aborted_after_it(llm, monkeypatch):
         del streams[1:]
         return forward(batch)
 
+    dropping.prepared = True
     monkeypatch.setattr(llm._engine, "_forward", dropping)
     assert len(list(streams[0])) == 11
     assert (llm.stats().running, llm.stats().kv_usage) == (0, 0.0)

@@ -83,7 +83,8 @@ def test_batches_of_any_size_in_any_order_stay_in_the_blocks_that_were_planned(s
     blocks = activations.arena_blocks(sized, as_it_is, 13)
     replay = forward.ReplayForward(decoder, stepper.kv, blocks)
     for count in order:
-        batch = forward._inputs(count, forward.LEAST_WIDTH)
+        batch = forward._inputs(count, count, forward.LEAST_WIDTH)
+        batch.query_start_S1[:] = range(count + 1)
         batch.context_lens_S[:] = 1
         replay(batch)
     assert len(replay._graphs) == len(order) and replay._arena.nbytes == sum(blocks) > 2**20

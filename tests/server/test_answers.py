@@ -48,7 +48,7 @@ def test_a_choice_that_ends_twice_or_never_is_a_bug_that_is_noticed():
 class SilentEngine(FakeEngine):
     """Ends its streams without a finish reason."""
 
-    async def stream(self, prompt, params, *, request_id=None, priority=0):
+    async def stream(self, prompt, params, *, request_id=None, priority=0, cache_salt=""):
         yield Delta(request_id=request_id, text="x", token_ids=[120])
 
 

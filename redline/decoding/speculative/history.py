@@ -18,7 +18,7 @@ from redline.decoding.speculative.match import longest_match
 from redline.decoding.speculative.ngram import NgramDrafter
 from redline.ops.arrays import I32
 
-MAX_OWNERS = 256  # whose answers are kept; the one that was away longest goes
+MAX_OWNERS = 64  # whose answers are kept; the one that was away longest goes
 END = -1  # behind each answer: no token
 
 
