@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import Any, Literal, Self
 
+from redline.config.checks import check_count, check_number
 from redline.config.speculative import SpeculativeConfig
 from redline.errors import ConfigError
 
@@ -73,29 +74,29 @@ class EngineConfig:
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be true or false")
         self._check_counts()
-        _number("prompt_share", self.prompt_share, 0.001, 1.0)
+        check_number("prompt_share", self.prompt_share, 0.001, 1.0)
         if self.step_time is not None:
-            _number("step_time", self.step_time, 0.0001, 3600.0)
+            check_number("step_time", self.step_time, 0.0001, 3600.0)
             if self.chunked_prefill is None:
                 raise ConfigError(
                     f"step_time is {self.step_time} and chunked_prefill is None; steps end in time only if "
                     "prompts are cut: set chunked_prefill, or leave step_time out"
                 )
         if self.batch_window is not None:
-            _number("batch_window", self.batch_window, 0.0, 3600.0)
+            check_number("batch_window", self.batch_window, 0.0, 3600.0)
         if self.kv_memory != "auto":
             parse_bytes("kv_memory", self.kv_memory)
         self._check_offload()
         object.__setattr__(self, "speculative", SpeculativeConfig.parse(self.speculative))
 
     def _check_counts(self) -> None:
-        _count("max_context", self.max_context, 2, 2**24, optional=True)
-        _count("max_batch", self.max_batch, 1, 4096)
-        _count("max_waiting", self.max_waiting, 1, 2**24)
-        _count("threads", self.threads, 1, 1024, optional=True)
-        _count("chunked_prefill", self.chunked_prefill, 1, 2**24, optional=True)
-        _count("block_size", self.block_size, 1, 1024)
-        _count("trace_events", self.trace_events, 1, 2**24, optional=True)
+        check_count("max_context", self.max_context, 2, 2**24, optional=True)
+        check_count("max_batch", self.max_batch, 1, 4096)
+        check_count("max_waiting", self.max_waiting, 1, 2**24)
+        check_count("threads", self.threads, 1, 1024, optional=True)
+        check_count("chunked_prefill", self.chunked_prefill, 1, 2**24, optional=True)
+        check_count("block_size", self.block_size, 1, 1024)
+        check_count("trace_events", self.trace_events, 1, 2**24, optional=True)
 
     def _check_offload(self) -> None:
         if self.offload_memory is not None:
@@ -136,16 +137,3 @@ def parse_bytes(name: str, value: int | str) -> int:
     if not 2**20 <= number <= 2**50:
         raise ConfigError(f"{name} is {number} bytes; it must be between 1 MiB and 1 PiB")
     return number
-
-
-def _count(name: str, value: object, low: int, high: int, *, optional: bool = False) -> None:
-    if value is None and optional:
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        none = " or None" if optional else ""
-        raise ConfigError(f"{name} is {value!r}; it must be an integer between {low} and {high}{none}")
-
-
-def _number(name: str, value: object, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ConfigError(f"{name} is {value!r}; it must be a number between {low} and {high}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Self
 
+from redline.config.checks import check_count
 from redline.errors import ConfigError
 
 METHODS = ("ngram", "history")
@@ -38,11 +39,7 @@ class SpeculativeConfig:
             ("max_match", 1, 16),
             ("history_tokens", 16, 2**20),
         ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise ConfigError(
-                    f"speculative {name} is {value!r}; it must be an integer between {low} and {high}"
-                )
+            check_count(f"speculative {name}", getattr(self, name), low, high)
         if self.min_match > self.max_match:
             raise ConfigError(
                 f"speculative min_match is {self.min_match} and max_match is {self.max_match}; "

@@ -4,7 +4,7 @@ As suffix decoding (Oliaro et al., "SuffixDecoding", 2024), which keeps suffix t
 outputs: agents and pipelines ask nearly the same again and again. Here earlier answers are one array of
 the latest tokens, searched like the sequence itself: in 32,768 tokens that takes some 20 microseconds,
 where a suffix automaton in Python would take a thousand times the memory. Whoever matched longer
-proposes. An owner is never shown what others got: not their tokens, and not by how fast its own come.
+proposes. No owner is proposed a token of another's: how fast an answer comes tells who got the like before.
 """
 
 from __future__ import annotations
