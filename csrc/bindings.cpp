@@ -565,6 +565,14 @@ void bind_peak(nb::module_& m) {
         return kernels().peak_read(data.data(), data.shape(0), streams, ahead);
       },
       fixed("data"), nb::arg("streams"), nb::arg("ahead"), Release());
+  // Returns -1 when the data has no part for each thread.
+  m.def(
+      "peak_reread",
+      [](Dense<const uint8_t, 1> data, int64_t bytes, int64_t passes) -> int64_t {
+        if (bytes < 1 || bytes * num_threads() > static_cast<int64_t>(data.shape(0))) return -1;
+        return kernels().peak_reread(data.data(), bytes, passes);
+      },
+      fixed("data"), nb::arg("bytes"), nb::arg("passes"), Release());
   m.def(
       "peak_macs", [](int kind, int64_t macs) { return kernels().peak_macs(kind, macs); }, nb::arg("kind"),
       nb::arg("macs"), Release());

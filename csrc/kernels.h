@@ -202,6 +202,8 @@ struct Kernels {
   // Does about `macs` multiply-adds on all threads, without memory, and returns how many it did: 0 for a kind that
   // this instruction set lacks. kind 0: float, 1: 8-bit integers in vectors, 2: in tiles, 3: bf16 in tiles.
   int64_t (*peak_macs)(int kind, int64_t macs);
+  // Each thread reads a part of `bytes` of its own, `passes` times; there are as many parts as threads.
+  int64_t (*peak_reread)(const uint8_t* data, int64_t bytes, int64_t passes);
 };
 
 // The table in use: the widest instruction set of this machine, or what select() asked for.

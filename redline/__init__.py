@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from redline.async_llm import AsyncLLM
     from redline.config.sampling import SamplingParams
+    from redline.config.structured import StructuredOutputsParams
+    from redline.engine.loglikelihood import Score
     from redline.engine.outputs import Choice, Delta, RequestMetrics, RequestOutput
     from redline.errors import RedlineError
     from redline.llm import LLM
@@ -25,6 +27,8 @@ __all__ = [
     "RequestMetrics",
     "RequestOutput",
     "SamplingParams",
+    "Score",
+    "StructuredOutputsParams",
 ]
 
 _HOME = {
@@ -36,6 +40,8 @@ _HOME = {
     "RequestMetrics": "redline.engine.outputs",
     "RequestOutput": "redline.engine.outputs",
     "SamplingParams": "redline.config.sampling",
+    "Score": "redline.engine.loglikelihood",
+    "StructuredOutputsParams": "redline.config.structured",
 }
 
 

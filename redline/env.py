@@ -34,6 +34,37 @@ def num_threads() -> int | None:
     return int(value)
 
 
+def api_keys() -> tuple[str, ...]:
+    """REDLINE_API_KEY: a key that the server accepts; () when unset."""
+    value = os.environ.get("REDLINE_API_KEY")
+    return (value,) if value else ()
+
+
+def otlp_endpoint_is_set() -> bool:
+    """OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT: where the SDK sends traces."""
+    names = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    return any(os.environ.get(name) for name in names)
+
+
+def otel_disabled() -> bool:
+    """OTEL_SDK_DISABLED is true, or OTEL_TRACES_EXPORTER is none: no traces, whatever else is set."""
+    disabled = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    return disabled or os.environ.get("OTEL_TRACES_EXPORTER", "").lower() == "none"
+
+
+def otlp_traces_protocol() -> str:
+    """OTEL_EXPORTER_OTLP_TRACES_PROTOCOL, else OTEL_EXPORTER_OTLP_PROTOCOL, else http/protobuf."""
+    names = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+    return next((value for name in names if (value := os.environ.get(name))), "http/protobuf")
+
+
+def otel_service_name() -> str | None:
+    """OTEL_SERVICE_NAME, which the SDK reads too, or that of OTEL_RESOURCE_ATTRIBUTES; None: unset."""
+    attributes = os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    named = next((each for each in attributes.split(",") if each.strip().startswith("service.name=")), None)
+    return os.environ.get("OTEL_SERVICE_NAME") or named
+
+
 ISAS = ("scalar", "avx2", "avx512", "amx")
 
 
@@ -45,3 +76,8 @@ def isa() -> str | None:
     if value not in ISAS:
         raise ConfigError(f"REDLINE_ISA is {value[:40]!r}; it must be one of {', '.join(ISAS)}")
     return value
+
+
+def api_key_in(name: str) -> str | None:
+    """The key that the variable `name` holds for somebody else's server; None when empty or unset."""
+    return os.environ.get(name) or None

@@ -35,7 +35,24 @@ class RequestError(RedlineError):
 
 
 class ContextLengthError(RequestError):
-    """The prompt, or the prompt plus the tokens asked for, exceeds the context."""
+    """The prompt, or the prompt plus the tokens asked for, exceeds the context.
+
+    `num_prompt_tokens` and `max_context` are None where the prompt was too long to be counted.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        num_prompt_tokens: int | None = None,
+        max_tokens: int | None = None,
+        max_context: int | None = None,
+    ) -> None:
+        super().__init__(message, param=param)
+        self.num_prompt_tokens = num_prompt_tokens
+        self.max_tokens = max_tokens
+        self.max_context = max_context
 
 
 class ModelError(RedlineError):

@@ -8,14 +8,33 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Self
 
+import numpy as np
+
+from redline.config.pooling import PoolingParams
 from redline.config.sampling import SamplingParams
+from redline.decoding.structured.constraint import Constraint
 from redline.engine.collect import Collector
 from redline.engine.inputs import Prompt
+from redline.engine.loglikelihood import (
+    Score,
+    ScoredTokens,
+    encode_pair,
+    joined,
+    rolling_windows,
+    score_of,
+    start_token_ids,
+)
 from redline.engine.opened import OpenedModel
 from redline.engine.outputs import Delta, EngineStats, RequestOutput
 from redline.errors import RequestError
+from redline.ops.arrays import F32
 
 Messages = list[dict[str, Any]]
+Progress = Callable[[int, int], None]
+
+
+def _unheard(done: int, total: int) -> None:
+    pass
 
 
 class LLM(OpenedModel):
@@ -31,9 +50,7 @@ class LLM(OpenedModel):
     Raises ConfigError, ModelError or CapacityError.
     """
 
-    def __init__(
-        self, model: str, *, progress: Callable[[int, int], None] | None = None, **options: Any
-    ) -> None:
+    def __init__(self, model: str, *, progress: Progress | None = None, **options: Any) -> None:
         super().__init__(model, progress=progress, **options)
         self._request_ids = itertools.count()
         self._collectors: dict[str, Collector] = {}
@@ -66,14 +83,74 @@ class LLM(OpenedModel):
         return self._run(encoded, texts, _params_for(params, len(batch)))
 
     def chat(
-        self, messages: Messages | list[Messages], params: SamplingParams | list[SamplingParams] | None = None
+        self,
+        messages: Messages | list[Messages],
+        params: SamplingParams | list[SamplingParams] | None = None,
+        tools: list[dict[str, Any]] | None = None,
     ) -> list[RequestOutput]:
-        """Answer one conversation, or several at once, through the model's chat template."""
+        """Answer one conversation, or several at once, through the model's chat template.
+
+        `tools` are shown to the model, each as {"type": "function", "function": {"name": ...,
+        "description": ..., "parameters": a JSON schema}}. `output_format` finds the calls in the text.
+        """
         conversations: list[Any] = [messages]
         if isinstance(messages, list) and messages and isinstance(messages[0], list):
             conversations = messages
-        encoded = [self._engine.inputs.encode_chat(conversation) for conversation in conversations]
+        encoded = [self._engine.inputs.encode_chat(conversation, tools) for conversation in conversations]
         return self._run(encoded, [None] * len(encoded), _params_for(params, len(encoded)))
+
+    def embed(self, prompts: Prompt | list[str] | list[list[int]]) -> F32:
+        """A vector of length 1 for each prompt, [N, D] float32: the mean of its final hidden states.
+
+        The same bits alone and in any batch. Raises RequestError before anything runs when a prompt is wrong.
+        """
+        outputs = self.generate(prompts, PoolingParams())
+        vectors_ND = np.zeros((len(outputs), self.embedding_size), np.float32)
+        for row_D, output in zip(vectors_ND, outputs, strict=True):
+            row_D[:] = output.embedding
+        return vectors_ND
+
+    def loglikelihood(
+        self, pairs: list[tuple[Prompt, Prompt]], *, progress: Progress | None = None
+    ) -> list[Score]:
+        """How likely each continuation is after its context; `pairs` are (context, continuation).
+
+        Both are texts, or both token ids. A context that several share is computed once while the prefix
+        cache is on. An empty one stands for the beginning of a text. Pairs are cut into tokens as
+        lm-evaluation-harness does it. `progress` hears (pairs done, pairs in all). Raises RequestError before
+        anything runs when one of them is wrong.
+        """
+        return self._score([encode_pair(self.tokenizer, *pair) for pair in _as_pairs(pairs)], progress)
+
+    def loglikelihood_rolling(
+        self, texts: str | list[str], *, progress: Progress | None = None
+    ) -> list[Score]:
+        """How likely each text is, from its first token on: `.perplexity` has what is usually reported.
+
+        A text that is longer than the context is cut into windows, in each of which the model begins anew;
+        `progress` hears (windows done, windows in all). Raises RequestError.
+        """
+        start_ids = start_token_ids(self.tokenizer)
+        windows = [
+            list(rolling_windows(self._encode_text(text), start_ids, self.max_context))
+            for text in _as_batch(texts)
+        ]
+        scores = iter(self._score([window for each in windows for window in each], progress))
+        return [joined([next(scores) for _ in each]) for each in windows]
+
+    def _encode_text(self, text: Prompt) -> list[int]:
+        token_ids = self.tokenizer.encode(text, False) if isinstance(text, str) else list(text)
+        if not token_ids:
+            raise RequestError("the text is empty; there is nothing to score", param="texts")
+        return token_ids
+
+    def _score(self, parts: list[ScoredTokens], progress: Progress | None) -> list[Score]:
+        encoded = [self._engine.inputs.encode_prompt(part.token_ids) for part in parts]
+        params = [
+            SamplingParams(max_tokens=0, prompt_logprobs=0, logprob_start_len=part.start) for part in parts
+        ]
+        outputs = self._run(encoded, [None] * len(parts), params, progress or _unheard)
+        return [score_of(output, part.start) for output, part in zip(outputs, parts, strict=True)]
 
     def stream(self, prompt: Prompt | Messages, params: SamplingParams | None = None) -> Stream:
         """The answer to one prompt, or to one list of chat messages, as it is produced.
@@ -94,17 +171,24 @@ class LLM(OpenedModel):
         return self._engine.inputs.encode_prompt(prompt)  # type: ignore[arg-type]
 
     def _run(
-        self, encoded: list[list[int]], texts: list[str | None], params: list[SamplingParams]
+        self,
+        encoded: list[list[int]],
+        texts: list[str | None],
+        params: list[SamplingParams],
+        progress: Progress = _unheard,
     ) -> list[RequestOutput]:
         for token_ids, each in zip(encoded, params, strict=True):
             self._engine.inputs.check_params(token_ids, each)
+        constraints = [self._engine.structured.constraint(each) for each in params]
         collectors: dict[str, Collector] = {}
         try:
-            for token_ids, text, each in zip(encoded, texts, params, strict=True):
+            work = zip(encoded, texts, params, constraints, strict=True)
+            for token_ids, text, each, constraint in work:
                 request_id = self._next_id()
-                self._add_when_there_is_room(request_id, token_ids, each)
+                self._add_when_there_is_room(request_id, token_ids, each, constraint)
                 collectors[request_id] = self._collectors[request_id] = Collector(request_id, text, token_ids)
-            while not all(collector.done for collector in collectors.values()):
+            while (num_done := sum(each.done for each in collectors.values())) < len(collectors):
+                progress(num_done, len(collectors))
                 self._step()
             return [collector.output() for collector in collectors.values()]
         finally:
@@ -112,11 +196,13 @@ class LLM(OpenedModel):
                 del self._collectors[request_id]
                 self._engine.abort(request_id)
 
-    def _add_when_there_is_room(self, request_id: str, token_ids: list[int], params: SamplingParams) -> None:
+    def _add_when_there_is_room(
+        self, request_id: str, token_ids: list[int], params: SamplingParams, constraint: Constraint
+    ) -> None:
         """An offline batch may be longer than the waiting queue: run steps until the next one fits."""
         while self._engine.scheduler.num_waiting >= self.config.max_waiting:
             self._step()
-        self._engine.add(request_id, token_ids, params)
+        self._engine.add(request_id, token_ids, params, constraint=constraint)
 
     def stats(self) -> EngineStats:
         """Gauges and counters of the engine."""
@@ -196,6 +282,19 @@ def _as_batch(prompts: Any) -> list[Prompt]:
     if prompts and isinstance(prompts[0], int):
         return [list(prompts)]
     return list(prompts)
+
+
+def _as_pairs(pairs: Any) -> list[tuple[Prompt, Prompt]]:
+    if not isinstance(pairs, list | tuple):
+        raise RequestError(
+            f"pairs is {type(pairs).__name__}; it must be a list of (context, continuation)", param="pairs"
+        )
+    for place, pair in enumerate(pairs):
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise RequestError(
+                f"pairs[{place}] is {pair!r:.80}; it must be (context, continuation)", param="pairs"
+            )
+    return [(context, continuation) for context, continuation in pairs]
 
 
 def _params_for(params: SamplingParams | list[SamplingParams] | None, count: int) -> list[SamplingParams]:

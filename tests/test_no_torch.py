@@ -18,6 +18,7 @@ from tests.model_file import smollm2
 HEAVY = {
     "torch", "transformers", "numpy", "ml_dtypes", "tokenizers", "safetensors", "gguf", "huggingface_hub",
     "jinja2", "rich", "pydantic", "starlette", "uvicorn", "prometheus_client", "httpx", "asyncio",
+    "llguidance",
 }  # fmt: skip
 BLOCK = "import sys; sys.modules.update({'torch': None, 'transformers': None})\n"
 REPORT = "\nimport json, sys; print(json.dumps(sorted(sys.modules)))"
@@ -83,3 +84,9 @@ llm = LLM({str(smollm2())!r}, max_context=256)
 [output] = llm.generate(["The capital of France is"], SamplingParams(max_tokens=4, temperature=0.0))
 print(repr(output.text))"""
     assert "Paris" in run_python(code)
+
+
+@pytest.mark.model
+def test_a_generation_without_a_form_loads_no_grammar_engine() -> None:
+    code = f"from redline import LLM\nLLM({str(smollm2())!r}, max_context=64).generate('a')"
+    assert "llguidance" not in loaded_after(code)

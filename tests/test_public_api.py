@@ -19,41 +19,63 @@ ROOT = Path(__file__).parent.parent
 
 NAMES = [
     "LLM", "AsyncLLM", "Choice", "Delta", "RedlineError", "RequestMetrics", "RequestOutput", "SamplingParams",
+    "Score",
+    "StructuredOutputsParams",
 ]  # fmt: skip
 
 FIELDS = {
     "SamplingParams": [
-        "n", "max_tokens", "min_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty",
-        "presence_penalty", "frequency_penalty", "logit_bias", "seed", "stop", "stop_token_ids",
-        "include_stop_str_in_output", "ignore_eos", "skip_special_tokens", "logprobs",
+        "n", "max_tokens", "min_tokens", "temperature", "top_k", "top_p", "min_p", "typical_p", "top_n_sigma",
+        "xtc_probability", "xtc_threshold", "mirostat", "mirostat_tau", "mirostat_eta", "repetition_penalty",
+        "presence_penalty", "frequency_penalty", "dry_multiplier", "dry_base", "dry_allowed_length",
+        "dry_penalty_last_n", "dry_sequence_breakers", "logit_bias", "bad_words", "allowed_token_ids",
+        "dola_layer", "logits_processors", "seed", "stop", "stop_token_ids",
+        "include_stop_str_in_output", "ignore_eos", "skip_special_tokens", "keep_special_tokens",
+        "logprobs", "prompt_logprobs", "logprob_start_len", "use_beam_search", "best_of", "length_penalty",
+        "early_stopping", "num_beam_groups", "diversity_penalty",
+        "structured_outputs",
     ],
-    "RequestOutput": ["request_id", "prompt", "prompt_token_ids", "choices", "metrics"],
-    "Choice": ["index", "text", "token_ids", "finish_reason", "stop_reason", "logprobs"],
+    "StructuredOutputsParams": [
+        "json", "regex", "choice", "grammar", "json_object", "structural_tag", "whitespace_pattern",
+    ],
+    "RequestOutput": ["request_id", "prompt", "prompt_token_ids", "choices", "metrics", "prompt_logprobs",
+                      "embedding"],
+    "Choice": [
+        "index", "text", "token_ids", "finish_reason", "stop_reason", "logprobs", "cumulative_logprob",
+        "score",
+    ],
     "Delta": [
-        "request_id", "index", "text", "token_ids", "logprobs", "finish_reason", "stop_reason", "metrics",
-        "error",
+        "request_id", "index", "text", "token_ids", "logprobs", "finish_reason", "stop_reason",
+        "cumulative_logprob", "score", "metrics", "error", "prompt_logprobs", "embedding",
+        "time_s",
     ],
     "RequestMetrics": [
         "arrival_s", "queue_s", "ttft_s", "tpot_s", "itl_s", "e2e_s", "num_prompt_tokens",
         "num_output_tokens", "num_cached_tokens", "num_draft_tokens", "num_accepted_tokens",
-        "num_preemptions",
+        "num_preemptions", "preempted_s",
     ],
+    "Score": ["token_ids", "token_logprobs", "is_greedy"],
 }  # fmt: skip
 
 MEMORY = {
     "MemoryBudget": [
         "process_bytes", "free_bytes", "weight_bytes", "rotary_bytes", "activation_bytes", "graph_bytes",
-        "scratch_bytes", "table_bytes", "offload_bytes", "kv",
+        "scratch_bytes", "table_bytes", "drafting_bytes", "offload_bytes", "kv",
     ],
-    "KVBudget": ["window", "num_layers", "num_sharing", "block_size", "block_bytes", "num_blocks"],
+    "KVBudget": [
+        "window", "num_layers", "num_sharing", "block_size", "block_bytes", "num_blocks", "name",
+    ],
 }  # fmt: skip
 
 METHODS = {
     "LLM": {
         "__init__": ["self", "model", "progress", "options"],
         "generate": ["self", "prompts", "params"],
-        "chat": ["self", "messages", "params"],
+        "chat": ["self", "messages", "params", "tools"],
         "stream": ["self", "prompt", "params"],
+        "embed": ["self", "prompts"],
+        "loglikelihood": ["self", "pairs", "progress"],
+        "loglikelihood_rolling": ["self", "texts", "progress"],
         "close": ["self"],
     },
     "AsyncLLM": {
@@ -68,16 +90,19 @@ METHODS = {
             "deadline_s",
             "pin_s",
             "cache_salt",
+            "shortcut",
         ],
+        "embed": ["self", "prompt", "cache_salt"],
         "close": ["self"],
     },
 }
 
 OPTIONS = [
     "model", "max_context", "max_batch", "max_waiting", "threads", "device", "backend", "batching",
-    "batch_window", "order", "prefix_cache", "chunked_prefill", "step_time", "prompt_share",
-    "prefill_first", "kv_format", "kv_memory", "offload_memory", "cache_dir", "cache_dir_size", "block_size",
-    "compute", "fusion", "graph_replay", "speculative", "trace_events",
+    "batch_window", "order", "kv_cache", "paged_cache", "prefix_cache", "chunked_prefill", "step_time",
+    "prompt_share", "prefill_first", "kv_format", "kv_memory", "memory", "offload_memory", "cache_dir",
+    "cache_dir_size", "block_size", "compute", "flash_attention", "fusion", "graph_replay", "speculative",
+    "jump_ahead", "trace_events",
 ]  # fmt: skip
 
 

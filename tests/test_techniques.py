@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from redline.config.engine import CHOICES, EngineConfig
-from redline.techniques import ALWAYS_ON, TECHNIQUES, Technique
+from redline.technique import ALWAYS_ON, Technique
+from redline.techniques import TECHNIQUES
 
 ROOT = Path(__file__).parent.parent
 DOCUMENT = ROOT / "docs" / "techniques.md"
@@ -22,11 +23,29 @@ by_name = pytest.mark.parametrize("technique", TECHNIQUES, ids=NAMES)
 
 
 def table() -> str:
-    rows = ["| technique | promise | switch to the baseline | file |", "|---|---|---|---|"]
+    rows = [
+        "| technique | promise | switch to the baseline | measured on SmolLM2 | file |",
+        "|---|---|---|---|---|",
+    ]
     for each in TECHNIQUES:
         file = f"[{each.file}](../{each.file})"
-        rows.append(f"| [{each.name}](#{each.name}) | {each.promise} | {each.switch} | {file} |")
+        rows.append(
+            f"| [{each.name}](#{each.name}) | {each.promise} | {each.switch} | {measured(each)} | {file} |"
+        )
     return "\n".join(rows)
+
+
+def measured(technique: Technique) -> str:
+    """The number, linked to the report that has it."""
+    payoff = technique.payoff
+    return "" if payoff is None else f"[{payoff.text}](../{payoff.report})"
+
+
+@by_name
+def test_what_was_measured_is_in_a_report(technique: Technique) -> None:
+    if technique.payoff is not None:
+        assert (ROOT / technique.payoff.report).is_file()
+        assert re.search(r"\d", technique.payoff.text) or "part of" in technique.payoff.text
 
 
 def test_names_are_unique() -> None:
@@ -40,15 +59,13 @@ def test_the_file_exists(technique: Technique) -> None:
 
 @by_name
 def test_the_switch_is_an_option_of_the_engine(technique: Technique) -> None:
-    if technique.switch == ALWAYS_ON:
+    if technique.option is None:
+        assert technique.switch == ALWAYS_ON
         return
-    name, value = technique.switch.split("=")
+    name, value = technique.option
     assert name in {field.name for field in fields(EngineConfig)}
-    parsed = {"None": None, "False": False, "True": True, "1": 1, "1.0": 1.0, "0.015": 0.015}.get(
-        value, value
-    )
-    assert name not in CHOICES or parsed in CHOICES[name]
-    baseline = EngineConfig(model="smollm2", **{name: parsed})
+    assert name not in CHOICES or value in CHOICES[name]
+    baseline = EngineConfig(model="smollm2", **{name: value})
     assert baseline != EngineConfig(model="smollm2"), "the switch must change something"
 
 

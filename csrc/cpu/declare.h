@@ -43,6 +43,7 @@ bool pack_gguf(int type, const uint8_t* blocks, int64_t outputs, int64_t inputs,
                const IntTarget& target);
 int64_t peak_read(const uint8_t* data, int64_t bytes, int streams, int64_t ahead);
 int64_t peak_macs(int kind, int64_t macs);
+int64_t peak_reread(const uint8_t* data, int64_t bytes, int64_t passes);
 
 }  // namespace REDLINE_ISA
 }  // namespace redline

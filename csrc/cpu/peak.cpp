@@ -217,6 +217,18 @@ int64_t peak_read(const uint8_t* data, int64_t bytes, int streams, int64_t ahead
   return static_cast<int64_t>(seen.load());
 }
 
+int64_t peak_reread(const uint8_t* data, int64_t bytes, int64_t passes) {
+  std::atomic<unsigned> seen{0};
+  parallel_for(num_threads(), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t part = begin; part < end; ++part)
+      for (int64_t pass = 0; pass < passes; ++pass) {
+        asm volatile("" ::: "memory");  // or one pass would do
+        seen.fetch_or(read_piece<4>(data + part * bytes, bytes, 0), std::memory_order_relaxed);
+      }
+  });
+  return static_cast<int64_t>(seen.load());
+}
+
 int64_t peak_macs(int kind, int64_t macs) {
   int64_t per_round = 0;
   float (*run)(int64_t) = nullptr;

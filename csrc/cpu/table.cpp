@@ -42,6 +42,7 @@ const Kernels& table() {
     k.penalties = penalties;
     k.peak_read = peak_read;
     k.peak_macs = peak_macs;
+    k.peak_reread = peak_reread;
     return k;
   }();
   return kernels;

@@ -21,7 +21,14 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "kv_format": ("auto", "f32", "f16", "bf16", "int8", "fp8", "int4"),
     "compute": ("auto", "int8", "float"),
 }
-SWITCHES = ("prefill_first", "prefix_cache", "fusion", "graph_replay")
+# Blocks come and go one by one, which takes a paged cache.
+_NEED_BLOCKS = tuple(
+    (name, needed) for name in ("offload_memory", "cache_dir") for needed in ("kv_cache", "paged_cache")
+)
+SWITCHES = (
+    "prefill_first", "kv_cache", "paged_cache", "prefix_cache", "flash_attention", "fusion", "graph_replay",
+    "jump_ahead",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +50,8 @@ class EngineConfig:
         None  # seconds that a closed batch waits for more; None: by the kind of batching
     )
     order: Literal["fcfs", "priority", "shortest", "longest_prefix", "fair", "deadline"] = "fcfs"
+    kv_cache: bool = True  # off: each token computes all tokens before it again
+    paged_cache: bool = True  # off: each sequence reserves the whole context, in one piece
     prefix_cache: bool = True
     chunked_prefill: int | None = 512  # token budget of one step; None: whole prompts
     step_time: float | None = None  # seconds that a step with prompts should take while the batch has room
@@ -50,6 +59,7 @@ class EngineConfig:
     prefill_first: bool = False  # prompts before decodes
     kv_format: Literal["auto", "f32", "f16", "bf16", "int8", "fp8", "int4"] = "auto"
     kv_memory: int | str = "auto"  # bytes, "512MiB", "2GiB" or "auto"
+    memory: int | str | None = None  # the most for weights, K/V cache and all else; None: what is free
     offload_memory: int | str | None = (
         None  # host memory for blocks that leave the cache; None: they are lost
     )
@@ -57,9 +67,11 @@ class EngineConfig:
     cache_dir_size: int | str = "4GiB"  # of all files in it
     block_size: int = 16  # tokens of one K/V block
     compute: Literal["auto", "int8", "float"] = "auto"  # float: dequantised weights, float kernels
+    flash_attention: bool = True  # off: the whole matrix of scores is made, with NumPy
     fusion: bool = True  # norms, gates and sums in the passes of the matmuls
     graph_replay: bool = True  # the ops of a decode step are recorded once and replayed
     speculative: SpeculativeConfig | dict[str, Any] | str | None = None  # tokens are guessed ahead; None: not
+    jump_ahead: bool = True  # tokens that a grammar forces skip the model
     trace_events: int | None = 65_536  # latest decisions of the scheduler that are kept; None: none
 
     def __post_init__(self) -> None:
@@ -86,7 +98,10 @@ class EngineConfig:
             check_number("batch_window", self.batch_window, 0.0, 3600.0)
         if self.kv_memory != "auto":
             parse_bytes("kv_memory", self.kv_memory)
+        if self.memory is not None:
+            parse_bytes("memory", self.memory)
         self._check_offload()
+        self._check_kv_cache()
         object.__setattr__(self, "speculative", SpeculativeConfig.parse(self.speculative))
 
     def _check_counts(self) -> None:
@@ -95,7 +110,7 @@ class EngineConfig:
         check_count("max_waiting", self.max_waiting, 1, 2**24)
         check_count("threads", self.threads, 1, 1024, optional=True)
         check_count("chunked_prefill", self.chunked_prefill, 1, 2**24, optional=True)
-        check_count("block_size", self.block_size, 1, 1024)
+        check_count("block_size", self.block_size, 1, 2**24)
         check_count("trace_events", self.trace_events, 1, 2**24, optional=True)
 
     def _check_offload(self) -> None:
@@ -109,6 +124,14 @@ class EngineConfig:
                 raise ConfigError(
                     f"{name} is set and prefix_cache is off; blocks come back through the prefix cache: "
                     f"switch it on or leave {name} out"
+                )
+
+    def _check_kv_cache(self) -> None:
+        """What rests on a cache, or on blocks of it, is refused where there is none."""
+        for name, needed in (("speculative", "kv_cache"), *_NEED_BLOCKS):
+            if getattr(self, name) is not None and not getattr(self, needed):
+                raise ConfigError(
+                    f"{name} is set and {needed} is off; {name} needs it: switch it on or leave {name} out"
                 )
 
     @classmethod

@@ -22,6 +22,7 @@ class KVBudget:
     block_size: int  # tokens
     block_bytes: int  # keys and values of all its layers
     num_blocks: int
+    name: str = "K/V"
 
     @property
     def token_bytes(self) -> float:
@@ -49,6 +50,7 @@ class MemoryBudget:
     graph_bytes: int = 0  # recorded decode steps and their results
     scratch_bytes: int = 0  # what the kernels' threads keep from call to call
     table_bytes: int = 0  # block tables, prefix index and trace, which grow with the blocks
+    drafting_bytes: int = 0  # weights, cache and recorded passes of what drafts
     offload_bytes: int = 0  # host memory for blocks that leave the cache
     kv: tuple[KVBudget, ...] = ()  # for each kind of layer
 
@@ -82,6 +84,7 @@ class MemoryBudget:
             ("decode graphs", self.graph_bytes),
             ("kernel scratch", self.scratch_bytes),
             ("tables, trace", self.table_bytes),
+            ("drafting", self.drafting_bytes),
             ("offload_memory", self.offload_bytes),
             ("K/V blocks", self.kv_bytes),
         ]
@@ -107,6 +110,7 @@ _REMEDIES = {
     "decode graphs": "lower max_batch",
     "kernel scratch": "lower threads",
     "tables, trace": "lower trace_events",
+    "drafting": "choose a smaller draft model, or lower kv_memory: it has a cache of as many blocks",
     "offload_memory": "lower offload_memory",
     "K/V blocks": "lower kv_memory, max_context or max_batch, or choose a smaller kv_format",
 }
@@ -135,7 +139,7 @@ def describe(budget: MemoryBudget) -> list[str]:
 
 
 def _kind_row(kind: KVBudget) -> tuple[str, str, str]:
-    sees = f"K/V, window {kind.window}" if kind.window else "K/V"
+    sees = f"{kind.name}, window {kind.window}" if kind.window else kind.name
     sharing = f", {kind.num_sharing} more read theirs" if kind.num_sharing else ""
     note = (
         f"{kind.num_layers} layers{sharing}: {kind.token_bytes / KIB:.1f} KiB a token, "

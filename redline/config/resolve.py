@@ -73,9 +73,24 @@ def resolve_runtime(config: EngineConfig, hardware: Hardware, env_threads: int |
     if config.threads is None:
         source = "REDLINE_THREADS" if env_threads else "all cores"
         reasons.append(f"threads={threads}: {source}")
+    reasons += _without_effect(config)
     return RuntimeConfig(
         backend=backend, compute=compute, kv_format=kv_format, threads=threads, reasons=tuple(reasons)
     )
+
+
+def _without_effect(config: EngineConfig) -> list[str]:
+    """What is on and has nothing to work with, because something else is off."""
+    reasons = []
+    missing = [name for name in ("kv_cache", "paged_cache") if not getattr(config, name)]
+    if config.prefix_cache and missing:
+        reasons.append(f"prefix_cache finds nothing: {missing[0]} is off")
+    missing = [name for name in ("kv_cache", "flash_attention") if not getattr(config, name)]
+    if config.graph_replay and missing:
+        reasons.append(f"graph_replay records nothing: {missing[0]} is off")
+    if not config.paged_cache:
+        reasons.append("block_size is that of the context: paged_cache is off")
+    return reasons
 
 
 def resolve_cache(

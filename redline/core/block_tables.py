@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence as Many
 
 from redline.core.blocks import BlockPool
+from redline.core.gang import Gang
 from redline.core.group_tables import GroupTables
 from redline.core.offload import Offload
 from redline.core.plan import BlockCopy, BlockLoad
 from redline.core.prefix import Match, PrefixIndex
 from redline.core.restore import loadable
 from redline.core.sequence import Sequence
-from redline.errors import CapacityError
+from redline.errors import CapacityError, RequestError
 
 
 class BlockTables:
@@ -33,20 +34,16 @@ class BlockTables:
         self._block_size = pools[0].block_size
         self.num_releases = 0  # times that a sequence gave blocks back
 
-    @property
-    def max_num_tokens(self) -> float:
-        """The longest sequence that fits alone."""
-        return min(group.max_num_tokens for group in self._groups)
-
     def max_num_tokens_of(self, seq: Sequence, max_context: int) -> int:
         """The most tokens that a sequence may come to.
 
-        Raises CapacityError when prompt and max_tokens (with None: one token) exceed that.
+        Raises CapacityError when prompt and max_tokens (with None: one token) exceed that alone, RequestError
+        when they do together with the gang.
         """
-        held = self.max_num_tokens
+        held = min(group.max_num_tokens() for group in self._groups)
         most = int(min(max_context, held))
         num_prompt, max_tokens = len(seq.prompt_token_ids), seq.params.max_tokens
-        wanted = num_prompt + (max_tokens or 1)
+        wanted = num_prompt + (1 if max_tokens is None else max_tokens)
         if wanted > most:
             num_blocks = self._groups[0].pool.num_blocks
             raise CapacityError(
@@ -55,11 +52,27 @@ class BlockTables:
                 f"sequence ({num_blocks} blocks of {self._block_size}). "
                 "Shorten the prompt, lower max_tokens, or raise kv_memory"
             )
+        if seq.gang is not None:
+            most = self._most_of_gang(seq, seq.gang, wanted, most)
         return most if max_tokens is None else wanted
 
+    def _most_of_gang(self, seq: Sequence, gang: Gang, wanted: int, most: int) -> int:
+        # Whoever gives way finds the prompt again only in an index, and there only with all of a window.
+        keeps = self._prefix.keeps and not self._windowed
+        num_shared = len(seq.prompt_token_ids) // self._block_size if keeps else 0
+        most = int(min(most, *(group.max_num_tokens(gang.num_places, num_shared) for group in self._groups)))
+        if wanted > most:
+            raise RequestError(
+                f"best_of is {gang.num_places} and prompt and max_tokens are {wanted} tokens together; that "
+                f"many beams fit the K/V cache with {most} tokens each. Lower best_of or max_tokens, or "
+                "raise kv_memory",
+                param="best_of",
+            )
+        return most
+
     def match(self, seq: Sequence) -> Match:
-        """Tables of the prefix index with which a sequence can start; never its last token."""
-        return self._prefix.match(seq.token_ids, seq.salt)
+        """Tables of the prefix index with which a sequence can start; no token whose logits it wants."""
+        return self._prefix.match(seq.lookup_token_ids, seq.salt)
 
     def admit(self, seq: Sequence, matched: Match, num_spare: int) -> bool:
         """Start a sequence on its match if all its tokens and `num_spare` more blocks would fit now."""
@@ -88,7 +101,7 @@ class BlockTables:
         if not self._offload.pays():
             return []
         key = self._prefix.key_after(seq.block_tables, seq.salt)
-        keys = loadable(seq.block_tables, seq.token_ids, key, self._pools, self._offload)
+        keys = loadable(seq.block_tables, seq.lookup_token_ids, key, self._pools, self._offload)
         first = len(seq.block_tables[0])
         end = (first + len(keys)) * self._block_size
         num_blocks = [group.num_to_restore(first, end) for group in self._groups]
@@ -109,7 +122,7 @@ class BlockTables:
         Returns the copies to make before the first write. Empty: no block does, or the pool is too full for
         another.
         """
-        sources, num_tokens = self._prefix.match_within(seq.block_tables, seq.token_ids, seq.salt)
+        sources, num_tokens = self._prefix.match_within(seq.block_tables, seq.lookup_token_ids, seq.salt)
         if not num_tokens:
             return []
         both = list(zip(self._groups, sources, strict=True))
@@ -159,6 +172,27 @@ class BlockTables:
         child.num_indexed_blocks = shared // self._block_size
         return True
 
+    def branch(self, seq: Sequence, end: int) -> tuple[tuple[list[int], ...], list[BlockCopy]] | None:
+        """Tables up to `end` that share what is computed of a sequence, and the copies to make before.
+
+        None: too few blocks, even with those that could be evicted.
+        """
+        if not self._reserve([group.num_to_branch(seq, end) for group in self._groups]):
+            return None
+        made = [group.branch(seq, end) for group in self._groups]
+        return tuple(table for table, _ in made), [copy for _, copy in made if copy is not None]
+
+    def adopt(self, seq: Sequence, tables: tuple[list[int], ...]) -> None:
+        """Exchange what is not counted as computed yet of a sequence with the blocks of its branch."""
+        for group, table in zip(self._groups, tables, strict=True):
+            group.adopt(seq, table)
+
+    def release_branch(self, tables: tuple[list[int], ...], first: int) -> None:
+        """Give up the own blocks of a branch, those from index `first` on."""
+        for group, table in zip(self._groups, tables, strict=True):
+            for block in table[first:]:
+                group.pool.release(block)
+
     def register(self, seq: Sequence) -> None:
         """Give the blocks that were filled, by computing or loading, to the prefix index."""
         size, first = self._block_size, seq.num_indexed_blocks
@@ -183,6 +217,11 @@ class BlockTables:
         seq.num_indexed_blocks = seq.num_writable_tokens = 0
         seq.num_computed_tokens = 0
         self.num_releases += 1
+
+    def empty(self, seq: Sequence) -> None:
+        """Give up all blocks of a sequence that goes on, and computes all of its tokens again."""
+        self.release(seq)
+        seq.block_tables = tuple([] for _ in self._groups)
 
     def check(self, seq: Sequence) -> None:
         """Assert that the tables of a running sequence cover its tokens, and that it may write on."""

@@ -65,6 +65,13 @@ class BlockPool:
         """True when the prefix index is among the owners."""
         return self._kept[block]
 
+    def owners(self) -> tuple[list[int], list[bool]]:
+        """Of every block how many own it, and whether the prefix index is among them.
+
+        Copies, which may be taken from another thread.
+        """
+        return list(self._refcounts), list(self._kept)
+
     def allocate(self) -> int:
         """Take a free block; the caller is its one owner. The caller made sure that there is one."""
         assert self._free, f"no free block: {self.num_blocks = } {self.num_reclaimable = }"

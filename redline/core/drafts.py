@@ -14,7 +14,14 @@ from redline.core.block_tables import BlockTables
 from redline.core.plan import PlanBuilder
 
 Drafts = Mapping[int, Many[int]]  # by sequence id: tokens that may follow its last one
+Branches = Mapping[int, Many[Many[int]]]  # by sequence id: what else may follow, for those with drafts
 NO_DRAFTS: Drafts = {}
+NO_BRANCHES: Branches = {}
+
+
+def num_branch_rows(branches: Branches) -> int:
+    """Rows of branches, each of which has one more than it has tokens."""
+    return sum(1 + len(token_ids) for chains in branches.values() for token_ids in chains)
 
 
 def add_drafts(builder: PlanBuilder, tables: BlockTables, drafts: Drafts) -> None:

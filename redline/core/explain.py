@@ -13,7 +13,12 @@ def explain(events: Sequence[Event]) -> list[str]:
     if not events:
         return []
     start_s = events[0].time_s
-    return [f"{event.time_s - start_s:+.3f} s: {_SENTENCES[event.kind](event)}" for event in events]
+    return [f"{event.time_s - start_s:+.3f} s: {sentence(event)}" for event in events]
+
+
+def sentence(event: Event) -> str:
+    """One event in words."""
+    return _SENTENCES[event.kind](event)
 
 
 def _queue(event: Event) -> str:
@@ -50,6 +55,16 @@ def _draft(event: Event) -> str:
     return f"step {event.step} computed {_count(num_drafts, 'guessed token')}, {num_right} of them right"
 
 
+def _branch(event: Event) -> str:
+    num_own, num_shared = event.values
+    return f"step {event.step} went on with another guess after {num_shared}: {_count(num_own, 'token')} more"
+
+
+def _guess(event: Event) -> str:
+    method, outcome = event.values
+    return f"from step {event.step} on, guessing ahead ({method}): {outcome}"
+
+
 def _preempt(event: Event) -> str:
     num_again, reason = event.values
     return f"gave way in step {event.step}: {reason}; {_count(num_again, 'token')} to compute again"
@@ -75,8 +90,10 @@ _SENTENCES: dict[str, Callable[[Event], str]] = {
     "load": _load,
     "chunk": _chunk,
     "draft": _draft,
+    "branch": _branch,
     "preempt": _preempt,
     "finish": _finish,
     "evict": _others,
     "step": _others,
+    "guess": _guess,
 }

@@ -36,12 +36,14 @@ class GroupTables:
         """Blocks that so many tokens fill or begin."""
         return -(-num_tokens // self._block_size)
 
-    @property
-    def max_num_tokens(self) -> float:
-        """The longest sequence that fits alone."""
-        if self._most_held is not None and self.pool.num_blocks >= self._most_held:
+    def max_num_tokens(self, num_seqs: int = 1, num_shared: int = 0) -> float:
+        """The longest sequence that fits alone; or so many of them together that share their first blocks."""
+        num_blocks = self.pool.num_blocks
+        if num_seqs > 1:  # each needs a spare block to be admitted beside the others
+            num_blocks = num_shared + max(0, (num_blocks - num_shared) // num_seqs - 1)
+        if self._most_held is not None and num_blocks >= self._most_held:
             return inf
-        return self.pool.num_blocks * self._block_size
+        return num_blocks * self._block_size
 
     def num_to_admit(self, seq: Sequence, matched: list[int], num_spare: int) -> int:
         """Blocks that must be at hand to start on a match, those that it would revive among them."""
@@ -118,6 +120,27 @@ class GroupTables:
             if block != GONE:
                 self.pool.share(block)
         return table
+
+    def num_to_branch(self, seq: Sequence, end: int) -> int:
+        """Blocks that branch() allocates."""
+        return self.num_blocks(end) - seq.num_computed_tokens // self._block_size
+
+    def branch(self, seq: Sequence, end: int) -> tuple[list[int], BlockCopy | None]:
+        """A table up to `end` with own blocks for all that is not computed, and the copy to make before."""
+        table = seq.block_tables[self._group]
+        first, num_before = divmod(seq.num_computed_tokens, self._block_size)
+        own = [self.pool.allocate() for _ in range(self.num_to_branch(seq, end))]
+        copy = BlockCopy(self._group, table[first], own[0]) if num_before else None
+        return [*table[:first], *own], copy
+
+    def adopt(self, seq: Sequence, branch: list[int]) -> None:
+        """Let a sequence go on with the blocks of a branch, which gets those that they take the place of."""
+        table, first, end = (
+            seq.block_tables[self._group],
+            seq.num_computed_tokens // self._block_size,
+            len(branch),
+        )
+        table[first:end], branch[first:] = branch[first:], table[first:end]
 
     def release(self, seq: Sequence) -> None:
         """Give up the whole table."""

@@ -19,7 +19,7 @@ def is_computed_by_another(
     seq: Sequence, num_matched_tokens: int, prefills: Iterable[Sequence], block_size: int
 ) -> bool:
     """True while one of `prefills` has still to compute the block that `seq` goes on with after its match."""
-    limit = (seq.num_tokens - 1) // block_size * block_size  # the last token is computed in any case
+    limit = seq.num_reusable_tokens // block_size * block_size  # the others are computed in any case
     if limit <= num_matched_tokens:
         return False
     following = seq.tokens_at(num_matched_tokens, block_size)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from redline.core.blocks import BlockPool
 from redline.core.group_tables import GONE
+from redline.core.queue import RunningQueue
 from redline.core.sequence import Sequence, Status
 
 
@@ -28,13 +29,29 @@ def check_queues(
         assert seq.status is Status.RUNNING and seq.num_uncomputed_tokens >= 1, f"{seq}"
 
 
+def check_places(running: RunningQueue, max_batch: int) -> None:
+    """Assert that those who run have places, and that those of a gang keep to theirs."""
+    gangs = Counter(seq.gang for seq in running if seq.gang is not None)
+    assert all(gang.num_running == count <= gang.num_places for gang, count in gangs.items()), f"{gangs = }"
+    taken = len(running) - gangs.total() + sum(gang.num_places for gang in gangs)
+    assert taken == running.num_places <= max_batch, f"{taken = } {running.num_places = }"
+
+
 def check_owners(
-    pool: BlockPool, group: int, running: Iterable[Sequence], pinned: Iterable[tuple[int, int]]
+    pool: BlockPool,
+    group: int,
+    running: Iterable[Sequence],
+    pinned: Iterable[tuple[int, int]],
+    scratch: Iterable[int],
 ) -> None:
-    """Assert that each reference to a block of a pool has an owner: index, pin (group, block) or sequence."""
+    """Assert that each reference to a block of a pool has an owner.
+
+    That is the index, a pin (group, block), a sequence, or a branch with the block for scratch.
+    """
     pool.check_integrity()
     owners = Counter(block for block in range(pool.num_blocks) if pool.is_kept(block))
     owners.update(block for each, block in pinned if each == group)
+    owners.update(scratch)
     for seq in running:
         owners.update(block for block in seq.block_tables[group] if block != GONE)
     for block in range(pool.num_blocks):

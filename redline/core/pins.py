@@ -65,7 +65,7 @@ class Pins:
 
     def blocks(self) -> Iterator[tuple[int, int]]:
         """(group, block) of everything held, as often as it is held."""
-        for pin in self._pins:
+        for pin in list(self._pins):  # another thread may look
             yield from pin.blocks
 
     def _limits(self) -> list[tuple[int, float]]:

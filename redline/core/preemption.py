@@ -13,6 +13,8 @@ advances: no deadlock, no starvation.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from redline.core.block_tables import BlockTables
 from redline.core.queue import SequenceQueue
 from redline.core.sequence import Sequence, Status
@@ -21,8 +23,15 @@ from redline.core.sequence import Sequence, Status
 class RecomputePreemption:
     """Moves victims from the running to the waiting queue."""
 
-    def __init__(self, tables: BlockTables, waiting: SequenceQueue, running: SequenceQueue) -> None:
+    def __init__(
+        self,
+        tables: BlockTables,
+        waiting: SequenceQueue,
+        running: SequenceQueue,
+        clock: Callable[[], float],
+    ) -> None:
         self.num_preemptions = 0
+        self._clock = clock
         self._tables = tables
         self._waiting = waiting
         self._running = running
@@ -37,5 +46,11 @@ class RecomputePreemption:
         self._tables.release(seq)
         seq.status = Status.WAITING
         seq.num_preemptions += 1
+        seq.preempted_s.append([self._clock()])
         self.num_preemptions += 1
         self._waiting.add(seq)
+
+    def resume(self, seq: Sequence) -> None:
+        """It runs, perhaps for the first time."""
+        if seq.preempted_s:
+            seq.preempted_s[-1].append(self._clock())

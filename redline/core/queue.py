@@ -1,4 +1,4 @@
-"""SequenceQueue: sequences in an order that a key function gives."""
+"""SequenceQueue: sequences in an order that a key function gives. RunningQueue: those of the batch."""
 
 from __future__ import annotations
 
@@ -54,3 +54,27 @@ class SequenceQueue:
 
     def _known_key(self, seq: Sequence) -> Key:
         return self._keys[seq.seq_id]
+
+
+class RunningQueue(SequenceQueue):
+    """The sequences of the batch, and how many of its places they take."""
+
+    num_places = 0
+
+    def num_wanted(self, seq: Sequence) -> int:
+        """The places that a sequence would take: none if one of its gang runs, else those of all of it."""
+        if seq.gang is None:
+            return 1
+        return 0 if seq.gang.num_running else seq.gang.num_places
+
+    def add(self, seq: Sequence) -> None:
+        self.num_places += self.num_wanted(seq)
+        if seq.gang is not None:
+            seq.gang.num_running += 1
+        super().add(seq)
+
+    def remove(self, seq: Sequence) -> None:
+        super().remove(seq)
+        if seq.gang is not None:
+            seq.gang.num_running -= 1
+        self.num_places -= self.num_wanted(seq)

@@ -17,49 +17,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
 
 from redline.core.batching import Batching, ContinuousBatching
 from redline.core.block_tables import BlockTables
 from redline.core.blocks import BlockPool
+from redline.core.branches import ScratchBranches
 from redline.core.chunked_prefill import step_budget, wish
-from redline.core.drafts import NO_DRAFTS, Drafts, add_drafts
+from redline.core.drafts import NO_BRANCHES, NO_DRAFTS, Branches, Drafts, add_drafts
 from redline.core.in_flight import MAX_HELD, is_computed_by_another
-from redline.core.integrity import check_owners, check_queues
+from redline.core.integrity import check_owners, check_places, check_queues
+from redline.core.limits import SchedulerConfig
 from redline.core.offload import NullOffload, Offload
 from redline.core.order import FirstComeOrder, Order, first_come
 from redline.core.pins import Pins
-from redline.core.plan import BlockCopy, BlockLoad, Plan, PlanBuilder
+from redline.core.plan import BlockCopy, BlockLoad, Branch, Plan, PlanBuilder, PlanItem
 from redline.core.preemption import RecomputePreemption
 from redline.core.prefix import Match, PrefixIndex
-from redline.core.queue import SequenceQueue
+from redline.core.queue import RunningQueue, SequenceQueue
 from redline.core.sequence import Sequence, Status
 from redline.core.step_time import WHOLE, NoStepLimit, StepLimit, split_by_length
 from redline.core.trace import EVERYONE, NullTrace, Trace
-from redline.errors import ConfigError
 
 Clock = Callable[[], float]
 _RUNNING, _FINISHED = Status.RUNNING, Status.FINISHED  # looked up once per sequence and step
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SchedulerConfig:
-    """Limits of the batch. Raises ConfigError when one is below 1."""
-
-    max_batch: int  # sequences that run at once
-    token_budget: int | None  # tokens of one step; None: prompts are computed whole
-    block_size: int  # tokens
-    max_context: int  # tokens of one sequence, prompt and output
-    prompt_share: float = 1.0  # of the token budget that one prompt may take while others want some
-    prefill_first: bool = False  # prompts before decodes
-
-    def __post_init__(self) -> None:
-        if not 0 < self.prompt_share <= 1:
-            raise ConfigError(f"prompt_share is {self.prompt_share}; it must be above 0 and at most 1")
-        for name in ("max_batch", "token_budget", "block_size", "max_context"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} is {value}; it must be at least 1")
 
 
 class Scheduler:
@@ -101,10 +81,11 @@ class Scheduler:
         self.offload = offload or NullOffload()
         step_tokens = config.token_budget or config.max_context
         self._tables = BlockTables(pools, prefix, step_tokens, self.offload)
+        self._branches = ScratchBranches(self._tables, config.block_size)
         self._waiting = SequenceQueue(self._order.key)
-        self._running = SequenceQueue(first_come)
+        self._running = RunningQueue(first_come)
         self.pins = Pins(self.pools)
-        self._preemption = RecomputePreemption(self._tables, self._waiting, self._running)
+        self._preemption = RecomputePreemption(self._tables, self._waiting, self._running, clock)
         self._sequences: dict[int, Sequence] = {}
         self._open_plan: Plan | None = None  # scheduled and not updated yet
         # Who was to be admitted and did not fit, and the releases before it was refused.
@@ -147,10 +128,12 @@ class Scheduler:
         """Queue a sequence and set its `max_num_tokens`, at which the caller must have finished it.
 
         Raises CapacityError when prompt and max_tokens (with None: one token) exceed the context or all
-        blocks together; whatever is admitted can run to its end alone.
+        blocks together, RequestError when its gang does; whatever is admitted can run to its end alone.
         """
         assert seq.seq_id not in self._sequences, f"{seq} is here already"
         assert seq.status is Status.WAITING and not seq.block_table, f"{seq} is not new"
+        if seq.gang is not None:
+            seq.gang.check(self.config.max_batch, self.config.token_budget)
         seq.max_num_tokens = self._tables.max_num_tokens_of(seq, self.config.max_context)
         self._sequences[seq.seq_id] = seq
         self._order.arrived(seq)
@@ -168,7 +151,7 @@ class Scheduler:
         assert parent.salt == child.salt, f"{parent.salt = } {child.salt = }"
         self.add(child)
         self._batching.forked(parent, child)
-        if parent.status is not Status.RUNNING or len(self._running) >= self.config.max_batch:
+        if parent.status is not Status.RUNNING or not self._has_place(child):
             return
         if self._is_loading(parent):
             return  # and may lose all it has
@@ -197,11 +180,11 @@ class Scheduler:
         seq.finish_reason = reason
         self.trace.record(seq.seq_id, "finish", reason, len(seq.output_token_ids))
 
-    def schedule(self, drafts: Drafts = NO_DRAFTS) -> Plan:
+    def schedule(self, drafts: Drafts = NO_DRAFTS, branches: Branches = NO_BRANCHES) -> Plan:
         """Decide the next step and allocate for it. Empty while nothing runs and nobody may join.
 
-        `drafts`: what sequences that decode may compute as well. If the last plan was never updated, its step
-        has failed: its sequences are preempted, because what it left in their blocks is unknown.
+        `drafts` and `branches`: what sequences that decode may compute as well. If the last plan was never
+        updated, its step has failed: its sequences are preempted, because what is in their blocks is unknown.
         """
         self._abandon_open_plan()
         self.trace.next_step()
@@ -227,6 +210,7 @@ class Scheduler:
         if self.config.prefill_first:
             self._decode(builder, decodes)
         add_drafts(builder, self._tables, drafts)
+        self._branches.add(builder, branches)
         plan = builder.build()
         idle = not self._sequences or self.idle_until_s() is not None
         assert plan.items or idle, f"{self.num_waiting = } {self.num_running = }: no progress"
@@ -241,20 +225,23 @@ class Scheduler:
 
         They wait again, for whatever can be loaded or computed then. Update with the plan returned.
         """
-        assert plan is self._open_plan, "drop() takes the plan that schedule() returned last"
         for item in plan.items:
             if item.seq.seq_id in seq_ids and item.seq.status is Status.RUNNING:
                 self._preempt(item.seq, "what it was to read back could not be read")
-        items = tuple(item for item in plan.items if item.seq.seq_id not in seq_ids)
-        self._open_plan = Plan(items, plan.copies, plan.loads)
+        return self.amend(plan, tuple(item for item in plan.items if item.seq.seq_id not in seq_ids))
+
+    def amend(self, plan: Plan, items: tuple[PlanItem, ...], branches: Many[Branch] | None = None) -> Plan:
+        """The open plan with others, none of which may reach further. Update with the plan returned."""
+        assert plan is self._open_plan, "only the plan that schedule() returned last is still open"
+        self._open_plan = plan.with_items(items, branches)
         return self._open_plan
 
-    def update(self, plan: Plan, new_tokens: Mapping[int, int], kept: Drafts = NO_DRAFTS) -> None:
+    def update(self, plan: Plan, new_tokens: Mapping[int, int | None], kept: Drafts = NO_DRAFTS) -> None:
         """Count a plan as computed; `new_tokens` has the sampled token of each item that samples, by seq_id.
 
-        `kept`: the tokens before it, of the items with drafts: those of them that turned out right.
-        Items whose sequence has ended since are skipped. Blocks filled by the plan can be matched from now
-        on.
+        None: it is not known before others of its gang are as far, and the last token is computed again.
+        `kept`: the tokens before it, of the items with drafts: the right ones of these, or of a branch.
+        Items whose sequence has ended since are skipped. What the plan fills can be matched from now on.
         """
         assert plan is self._open_plan, "update() takes the plan that schedule() returned last, once"
         self._open_plan = None
@@ -267,19 +254,27 @@ class Scheduler:
             assert seq.num_computed_tokens == start, f"{seq} moved since it was planned at {start = }"
             if drafts:
                 right = kept[seq.seq_id]
+                if plan.branches:
+                    self._branches.follow(plan, seq, drafts, right, self.trace)
                 seq.output_token_ids += right
                 sampled += [seq] * len(right)
                 num_tokens = 1 + len(right)
                 self.trace.record(seq.seq_id, "draft", len(drafts), len(right))
             elif num_tokens > 1:
                 self.trace.record(seq.seq_id, "chunk", start, num_tokens)
-            end = seq.num_computed_tokens = start + num_tokens
+            end = start + num_tokens
             if samples:
                 assert end < seq.max_num_tokens, f"{seq} should be finished"
-                seq.output_token_ids.append(new_tokens[seq.seq_id])
-                sampled.append(seq)
+                token_id = new_tokens[seq.seq_id]
+                if token_id is None:
+                    end -= 1
+                else:
+                    seq.output_token_ids.append(token_id)
+                    sampled.append(seq)
+            seq.num_computed_tokens = end
             if end >= (seq.num_indexed_blocks + 1) * block_size:
                 self._tables.register(seq)
+        self._branches.release()
         self._order.sampled(sampled)
         loaded = {load.seq_id for load in plan.loads}
         for item in plan.items if loaded else ():
@@ -290,23 +285,22 @@ class Scheduler:
         """Assert every invariant: queues, tables, index, and an owner for every reference to a block."""
         self.prefix.check_integrity()
         check_queues(self._sequences, self._waiting, self._running)
-        assert len(self._running) <= self.config.max_batch, f"{self.num_running = }"
+        check_places(self._running, self.config.max_batch)
         for seq in self._running:
             self._tables.check(seq)
         for group, pool in enumerate(self.pools):
-            check_owners(pool, group, self._running, self.pins.blocks())
+            check_owners(pool, group, self._running, self.pins.blocks(), self._branches.blocks(group))
 
     def _is_loading(self, seq: Sequence) -> bool:
         loads = () if self._open_plan is None else self._open_plan.loads
         return any(load.seq_id == seq.seq_id for load in loads)
 
     def _abandon_open_plan(self) -> None:
-        if self._open_plan is None:
-            return
-        for item in self._open_plan.items:
+        for item in () if self._open_plan is None else self._open_plan.items:
             if item.seq.status is Status.RUNNING:
                 self._preempt(item.seq, "its step failed")
         self._open_plan = None
+        self._branches.release()
 
     def _num_tokens(self, num_decodes: int, chunk: int | None) -> int | None:
         """The token budget of the next step. None: prompts are computed whole."""
@@ -337,7 +331,7 @@ class Scheduler:
 
         None: as many as there are.
         """
-        places = self.config.max_batch - len(self._running)
+        places = self.config.max_batch - self._running.num_places
         if self.config.token_budget is None or num_prefills + min(len(self._waiting), places) < 2:
             return None
         return max(1, int(builder.budget.left * self.config.prompt_share))
@@ -373,7 +367,7 @@ class Scheduler:
         self._has_queue = False
         held: set[int] = set()
         while (seq := self._next_to_admit(held)) is not None:
-            full = len(self._running) >= self.config.max_batch
+            full = not self._has_place(seq)
             if full and not self._may_displace(seq):
                 self._has_queue = True
                 return
@@ -392,14 +386,16 @@ class Scheduler:
             if not granted:
                 return
             builder.budget.give_back(granted)
-            if full or not self._tables.admit(seq, matched, num_spare=len(self._running)):
+            num_spare = self.config.num_spare(len(self._running))
+            if full or not self._tables.admit(seq, matched, num_spare):
                 if self._may_displace(seq):
                     self._displace_last(builder)
                     continue
-                if not len(self._running) and self.pins.give_way():
+                # One of a gang that runs already: the others do not get on without it.
+                if (not len(self._running) or seq.is_awaited) and self.pins.give_way():
                     continue
                 self._refused, self._has_queue = attempt, True
-                shortage = self._tables.shortage(seq, matched, num_spare=len(self._running))
+                shortage = self._tables.shortage(seq, matched, num_spare)
                 self.trace.record(seq.seq_id, "refuse", *shortage)
                 return
             loads = self._tables.restore(seq)
@@ -411,6 +407,9 @@ class Scheduler:
             if loads:
                 self.trace.record(seq.seq_id, "load", len(loads))
             self._plan(builder, seq, limit, copies, loads)
+
+    def _has_place(self, seq: Sequence) -> bool:
+        return self._running.num_places + self._running.num_wanted(seq) <= self.config.max_batch
 
     def _next_to_admit(self, held: Container[int]) -> Sequence | None:
         admits = self._batching.admits
@@ -451,6 +450,7 @@ class Scheduler:
         self._waiting.remove(seq)
         self._running.add(seq)
         seq.status = Status.RUNNING
+        self._preemption.resume(seq)
         if seq.first_scheduled_s is None:
             seq.first_scheduled_s = self._clock()
             if self._order.admitted(seq, num_tokens):

@@ -5,7 +5,10 @@ from __future__ import annotations
 from enum import Enum
 
 from redline.config.sampling import SamplingParams
+from redline.core.gang import Gang
 from redline.errors import RequestError
+
+NOTHING = range(0)
 
 
 class Status(Enum):
@@ -19,11 +22,14 @@ class Status(Enum):
 class Sequence:
     """One prompt and the tokens sampled after it.
 
-    Only the scheduler changes a sequence once it was added. `arrival_s` is in seconds of the scheduler's
-    clock, as is `deadline_s`, by which the first token is wanted. Of two sequences the one with the lower
-    `priority` goes first, then it depends on the order (order.py); fairness counts by `tenant`. Blocks are
-    shared through the prefix index only between sequences of equal `salt`; those of its prompt stay there for
-    `pin_s` seconds after its end at least (pins.py). Raises RequestError on an empty prompt.
+    Only the scheduler changes a sequence once it was added, but for `to_score`: positions of the prompt whose
+    logits are wanted to say how likely the tokens behind them are, until whoever wants them has them. Those
+    with max_tokens 0 want no other logits, and end with their prompt. `arrival_s` is in seconds of the
+    scheduler's clock, as is `deadline_s`, by which the first token is wanted. Of two sequences the one with
+    the lower `priority` goes first, then it depends on the order (order.py); fairness counts by `tenant`.
+    Blocks are shared through the prefix index only between sequences of equal `salt`; those of its prompt
+    stay there for `pin_s` seconds after its end at least (pins.py). It advances in step with the others of
+    its `gang`, if it is in one (gang.py). Raises RequestError on an empty prompt.
     """
 
     __slots__ = (
@@ -32,6 +38,8 @@ class Sequence:
         "block_tables",
         "finish_reason",
         "first_scheduled_s",
+        "gang",
+        "generates",
         "max_num_tokens",
         "num_cached_tokens",
         "num_computed_tokens",
@@ -41,12 +49,14 @@ class Sequence:
         "output_token_ids",
         "params",
         "pin_s",
+        "preempted_s",
         "priority",
         "prompt_token_ids",
         "salt",
         "seq_id",
         "status",
         "tenant",
+        "to_score",
     )
 
     def __init__(  # noqa: PLR0913 - the facts of a request
@@ -61,6 +71,8 @@ class Sequence:
         tenant: str = "",
         deadline_s: float | None = None,
         pin_s: float = 0.0,
+        gang: Gang | None = None,
+        to_score: range = NOTHING,
     ) -> None:
         if not prompt_token_ids:
             raise RequestError("the prompt is empty; send at least one token", param="prompt")
@@ -73,6 +85,9 @@ class Sequence:
         self.tenant = tenant
         self.deadline_s = deadline_s
         self.pin_s = pin_s
+        self.gang = gang
+        self.to_score = to_score
+        self.generates = params.max_tokens != 0
         self.output_token_ids: list[int] = []
         self.status = Status.WAITING
         self.finish_reason: str | None = None
@@ -84,7 +99,27 @@ class Sequence:
         self.num_writable_tokens = 0  # positions up to here can be written with nothing allocated or copied
         self.num_cached_tokens = 0  # found in the prefix index when first scheduled
         self.num_preemptions = 0
+        self.preempted_s: list[list[float]] = []  # from when to when it waited again; the last may go on
         self.first_scheduled_s: float | None = None
+
+    def sibling(self, seq_id: int) -> Sequence:
+        """A new sequence of the same request, with no output yet."""
+        return Sequence(
+            seq_id,
+            self.prompt_token_ids,
+            self.params,
+            self.arrival_s,
+            priority=self.priority,
+            salt=self.salt,
+            tenant=self.tenant,
+            deadline_s=self.deadline_s,
+            gang=self.gang,
+        )
+
+    @property
+    def is_awaited(self) -> bool:
+        """True when others of its gang run."""
+        return self.gang is not None and self.gang.num_running > 0
 
     @property
     def block_table(self) -> list[int]:
@@ -105,6 +140,16 @@ class Sequence:
     def token_ids(self) -> list[int]:
         """Prompt and output as a new list; tokens_at() is cheaper for a part."""
         return self.prompt_token_ids + self.output_token_ids
+
+    @property
+    def num_reusable_tokens(self) -> int:
+        """The most tokens whose keys and values may come from others: no logits of theirs are wanted."""
+        return self.to_score.start if self.to_score else self.num_tokens - 1
+
+    @property
+    def lookup_token_ids(self) -> list[int]:
+        """The tokens to look up in the prefix index, which never finds the last one: a new list."""
+        return self.tokens_at(0, self.num_reusable_tokens + 1)
 
     def tokens_at(self, start: int, num_tokens: int) -> list[int]:
         """The tokens at positions start .. start + num_tokens - 1, as a new list."""

@@ -13,7 +13,20 @@ from collections.abc import Callable, Iterable
 from struct import Struct
 from typing import Literal, NamedTuple, Protocol, cast, get_args
 
-Kind = Literal["queue", "refuse", "admit", "load", "chunk", "draft", "preempt", "finish", "evict", "step"]
+Kind = Literal[
+    "queue",
+    "refuse",
+    "admit",
+    "load",
+    "chunk",
+    "draft",
+    "branch",
+    "preempt",
+    "finish",
+    "evict",
+    "step",
+    "guess",
+]
 EVERYONE = -1  # the sequence id of events that are about no single one
 MAX_VALUES = 5
 # time, step, sequence, kind, how many values, which of them are texts (bits), values
@@ -32,10 +45,12 @@ class Event(NamedTuple):
     load     (blocks): they come from slower memory, and count as found
     chunk    (first position, tokens): of a prompt
     draft    (tokens that were guessed and computed, those of them that were right)
+    branch   (right tokens of a branch alone, right tokens before them): it was right for longer
     preempt  (tokens to compute again, reason)
     finish   (reason, output tokens)
     evict    (blocks): from the prefix index
     step     (decodes, prompt tokens, running, waiting, blocks that could be had)
+    guess    (what proposes drafts, what became of that): from this step on
     """
 
     time_s: float
@@ -57,6 +72,12 @@ class Trace(Protocol):
     def events(self) -> list[Event]:
         """All that are kept, oldest first."""
 
+    def since(self, number: int, most: int) -> tuple[list[Event], int]:
+        """The latest `most` of the events from `number` on, oldest first, and the number of the next one.
+
+        May be called from another thread.
+        """
+
 
 class NullTrace:
     """Keeps nothing."""
@@ -69,6 +90,9 @@ class NullTrace:
 
     def events(self) -> list[Event]:
         return []
+
+    def since(self, number: int, most: int) -> tuple[list[Event], int]:
+        return [], 0
 
 
 class RingTrace:
@@ -104,13 +128,19 @@ class RingTrace:
         first = max(0, self._num_events - self._capacity)  # another thread may have gone on meanwhile
         return [self._unpack(ring, index % self._capacity * EVENT_BYTES) for index in range(first, total)]
 
+    def since(self, number: int, most: int) -> tuple[list[Event], int]:
+        total = self._num_events
+        first = max(number, total - min(most, self._capacity))
+        places = (index % self._capacity * EVENT_BYTES for index in range(first, total))
+        return [self._unpack(self._ring, place) for place in places], total
+
     def _number(self, text: str) -> int:
         if text not in self._numbers:
             self._texts.append(text)
             self._numbers[text] = len(self._numbers)
         return self._numbers[text]
 
-    def _unpack(self, ring: bytes, at: int) -> Event:
+    def _unpack(self, ring: bytes | bytearray, at: int) -> Event:
         time_s, step, seq_id, kind, count, texts, *numbers = _EVENT.unpack_from(ring, at)
         values = tuple(
             self._texts[number] if texts >> place & 1 else cast(int, number)
@@ -120,5 +150,14 @@ class RingTrace:
 
 
 def of_sequence(events: Iterable[Event], seq_id: int) -> list[Event]:
-    """Those of one sequence."""
-    return [event for event in events if event.seq_id == seq_id]
+    """Those of one sequence, and what became of guessing ahead for everyone while it was here."""
+    found: list[Event] = []
+    guess: Event | None = None  # the latest before it came
+    for event in events:
+        if event.seq_id == seq_id:
+            found += [event] if found or guess is None else [event, guess._replace(time_s=event.time_s)]
+        elif event.kind == "guess":
+            guess = event
+            if found and found[-1].kind != "finish":
+                found.append(event)
+    return found

@@ -1,4 +1,4 @@
-"""build_engine(): the only place, with scheduling.py and budget.py, that reads switches.
+"""build_engine(): the only place, with scheduling.py, speculating.py and budget.py, that reads switches.
 
 Each is settled here by choosing an implementation.
 """
@@ -9,30 +9,27 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from redline import env
 from redline.cache.paged import PagedKV
 from redline.config.engine import EngineConfig
 from redline.config.memory import MemoryBudget
-from redline.config.resolve import RuntimeConfig, resolve_runtime
-from redline.config.speculative import SpeculativeConfig
+from redline.config.resolve import RuntimeConfig
 from redline.decoding.sampler import Sampler
-from redline.decoding.speculative.history import HistoryProposer
-from redline.decoding.speculative.ngram import NgramProposer
-from redline.decoding.speculative.proposer import Proposer
-from redline.engine.budget import most_decode_rows, plan_memory, replays
+from redline.decoding.structured.compiler import GrammarCompiler
+from redline.decoding.structured.jump_ahead import JumpAhead, NoJumpAhead
+from redline.engine.beams import Beams
+from redline.engine.budget import most_decode_rows, replays
 from redline.engine.engine import Engine
-from redline.engine.forward import EagerForward, ReplayForward
+from redline.engine.forward import EagerForward, Forward, ReplayForward
 from redline.engine.inputs import PromptEncoder
-from redline.engine.memory import hardware, rss_bytes
+from redline.engine.layer_contrast import LayerContrast
 from redline.engine.offloading import build_offloading
+from redline.engine.opening import open_model
 from redline.engine.scheduling import build_scheduler
-from redline.engine.speculation import AdaptiveSpeculation, NoSpeculation, Speculation
-from redline.models.load import open_files
-from redline.models.pull import resolve_model
+from redline.engine.scoring import Scorer
+from redline.engine.speculating import Parts
+from redline.engine.structured import StructuredDecoding
 from redline.models.spec import ModelSpec
 from redline.ops import memory, threads
-from redline.ops.registry import Backend, backend
-from redline.ops.unfused import unfused
 
 Progress = Callable[[int, int], None]
 
@@ -51,64 +48,46 @@ def build_engine(config: EngineConfig, progress: Progress | None = None) -> Buil
 
     Raises ConfigError, ModelError or CapacityError.
     """
-    runtime = resolve_runtime(config, hardware(), env.num_threads())
-    kind = _as_it_is if config.fusion else unfused
-    ops = kind(backend(runtime.backend))
-    threads.set_num_threads(runtime.threads)
     memory.keep_freed_memory()
-    path = resolve_model(config.model)
-    files = open_files(path)
-    planned = plan_memory(config, runtime, files.size(ops, runtime.compute), kind, hardware(), rss_bytes())
+    opened = open_model(config)
+    runtime, ops, files, speculation = opened.runtime, opened.ops, opened.files, opened.speculation
+    threads.set_num_threads(runtime.threads)
+    config = opened.config
+    planned = opened.plan(config)
     cache = planned.cache
     model = files.load(ops, runtime.compute, cache.max_context, progress)
     spec = model.spec
-    kv = PagedKV(
-        groups=spec.group_of_layer,
-        num_blocks=cache.num_blocks,
-        block_size=config.block_size,
-        num_kv_heads=spec.num_kv_heads,
-        head_dim=spec.head_dim,
-        dtype=runtime.kv_format,
-        owners=spec.kv_owners,
-    )
-    offloading = build_offloading(config, kv, path, _kv_settings(config, runtime, spec, cache.max_context))
-    replay = replays(config, runtime)
+    sizes = (config.block_size, spec.num_kv_heads, spec.head_dim)
+    kv = PagedKV(spec.group_of_layer, cache.num_blocks, *sizes, runtime.kv_format, spec.kv_owners)
+    settings = _kv_settings(config, runtime, spec, cache.max_context)
+    offloading = build_offloading(config, kv, files.path, settings)
+    forward: Forward = EagerForward(model.decoder, kv)
+    if replays(config, runtime):
+        forward = ReplayForward(model.decoder, kv, planned.arena_blocks, most_decode_rows(config))
     engine = Engine(
         model=model,
         kv=kv,
-        forward=ReplayForward(model.decoder, kv, planned.arena_blocks, most_decode_rows(config))
-        if replay
-        else EagerForward(model.decoder, kv),
+        forward=forward,
         scheduler=build_scheduler(
             config, spec.windows, cache.num_blocks, cache.max_context, offloading.offload
         ),
         sampler=Sampler(ops),
+        beams=Beams(ops, model.tokenizer),
         inputs=PromptEncoder(model.tokenizer, model.chat_template, spec.vocab_size, cache.max_context),
+        structured=StructuredDecoding(
+            GrammarCompiler(model.tokenizer, spec.vocab_size),
+            JumpAhead() if config.jump_ahead else NoJumpAhead(),
+            most_decode_rows(config),
+        ),
         max_waiting=config.max_waiting,
         clock=time.perf_counter,
+        scorer=Scorer(model.decoder, kv),
+        contrast=LayerContrast(model.decoder, kv),
         reload=offloading.reload,
-        speculation=_speculation(config),
+        speculation=speculation.build(Parts(model, kv, forward, cache)),
     )
     reasons = runtime.reasons + cache.reasons
     return BuiltEngine(engine=engine, reasons=reasons, memory=planned.budget)
-
-
-_PROPOSERS: dict[str, Callable[[SpeculativeConfig], Proposer]] = {
-    "ngram": lambda options: NgramProposer(options.min_match, options.max_match),
-    "history": lambda options: HistoryProposer(options.min_match, options.max_match, options.history_tokens),
-}
-
-
-def _speculation(config: EngineConfig) -> Speculation:
-    options = SpeculativeConfig.parse(config.speculative)
-    if options is None:
-        return NoSpeculation()
-    proposer = _PROPOSERS[options.method](options)
-    return AdaptiveSpeculation(proposer, options.max_draft_tokens, most_decode_rows(config))
-
-
-def _as_it_is(ops: Backend) -> Backend:
-    return ops
 
 
 def _kv_settings(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from redline.engine.outputs import Choice, Delta, RequestMetrics, RequestOutput
+from redline.engine.outputs import Choice, Delta, PromptLogprobs, RequestMetrics, RequestOutput
 from redline.errors import RedlineError
+from redline.ops.arrays import F32
 
 
 class Collector:
@@ -16,6 +17,8 @@ class Collector:
         self._prompt_token_ids = prompt_token_ids
         self._choices: dict[int, Choice] = {}
         self._metrics: RequestMetrics | None = None
+        self._prompt_logprobs: PromptLogprobs | None = None
+        self._embedding: F32 | None = None
 
     def add(self, delta: Delta) -> None:
         """Take the next delta of this request."""
@@ -29,7 +32,10 @@ class Collector:
             choice.logprobs = (choice.logprobs or []) + delta.logprobs
         if delta.finish_reason is not None:
             choice.finish_reason, choice.stop_reason = delta.finish_reason, delta.stop_reason
-        self._metrics = delta.metrics
+            choice.cumulative_logprob, choice.score = delta.cumulative_logprob, delta.score
+        if delta.prompt_logprobs is not None:
+            self._prompt_logprobs = delta.prompt_logprobs
+        self._metrics, self._embedding = delta.metrics, delta.embedding
 
     @property
     def done(self) -> bool:
@@ -46,4 +52,6 @@ class Collector:
             prompt_token_ids=self._prompt_token_ids,
             choices=[self._choices[index] for index in sorted(self._choices)],
             metrics=self._metrics,
+            prompt_logprobs=self._prompt_logprobs,
+            embedding=self._embedding,
         )

@@ -29,6 +29,10 @@ class Forward(Protocol):
 
     prepared: bool  # the last batch took longer, because something was made that others will use
 
+    @property
+    def hidden_RD(self) -> F32 | None:
+        """Of the last batch, where the decoder keeps it, for as long as its logits are good."""
+
     def __call__(self, batch: Batch) -> F32:
         """Logits [R, vocabulary] of the rows in batch.logit_rows_R, good until the next call."""
 
@@ -42,6 +46,10 @@ class EagerForward:
         self._decoder = decoder
         self._kv = kv
 
+    @property
+    def hidden_RD(self) -> F32 | None:
+        return self._decoder.hidden_RD
+
     def __call__(self, batch: Batch) -> F32:
         return self._decoder.forward(batch, self._kv)
 
@@ -51,13 +59,15 @@ class _Recorded:
     graph: Any  # redline._kernels.Graph
     inputs: Batch  # the arrays that the graph reads
     logits_RV: F32  # where it leaves the result
+    hidden_RD: F32 | None
 
 
 class ReplayForward:
     """Steps in which every token gives logits (decodes, drafts) are replayed, all others run op by op.
 
     `arena_blocks`: bytes of the blocks of memory that all graphs share (see engine/activations.py), so that
-    there are as many whatever batch comes first. Steps of more than `max_tokens` are not replayed.
+    there are as many whatever batch comes first. `shared`: use the memory of that one, whose results last
+    until the next call of either. Steps of more than `max_tokens` are not replayed.
     """
 
     def __init__(
@@ -66,6 +76,7 @@ class ReplayForward:
         kv: PagedKV,
         arena_blocks: Sequence[int] = (),
         max_tokens: int | None = None,  # None: whatever comes
+        shared: ReplayForward | None = None,  # None: memory of its own
     ) -> None:
         from redline import _kernels
 
@@ -73,21 +84,31 @@ class ReplayForward:
         self._decoder = decoder
         self._kv = kv
         self.prepared = False
+        self._hidden_RD: F32 | None = None
         self._max_tokens = max_tokens
-        self._arena = _kernels.Arena()
+        self._arena: Any = _kernels.Arena() if shared is None else shared._arena
+        self._num_moves = 0  # of the rotary tables, when the graphs were recorded
         self._graphs: OrderedDict[tuple[int, ...], _Recorded] = OrderedDict()
         graph = _kernels.Graph(self._arena)
         held = [graph.empty((num_bytes // 4,)) for num_bytes in arena_blocks]
         del held  # given back, and the system has yet to give what was never written
+
+    @property
+    def hidden_RD(self) -> F32 | None:
+        return self._hidden_RD
 
     def __call__(self, batch: Batch) -> F32:
         self.prepared = False
         num_tokens = len(batch.token_ids_T)
         too_many = self._max_tokens is not None and num_tokens > self._max_tokens
         if num_tokens != len(batch.logit_rows_R) or too_many:
-            return self._decoder.forward(batch, self._kv)
-        if self._decoder.cover_positions(batch):
+            logits_RV = self._decoder.forward(batch, self._kv)
+            self._hidden_RD = self._decoder.hidden_RD
+            return logits_RV
+        num_moves = self._decoder.cover_positions(batch)
+        if num_moves != self._num_moves:  # in another forward pass, maybe
             self._graphs.clear()  # they read tables that are no more
+            self._num_moves = num_moves
         widths = [_width(table.shape[1]) for table in batch.block_tables_GSB]
         key = (num_tokens, len(batch.context_lens_S), *widths)
         recorded = self._graphs.get(key)
@@ -98,6 +119,7 @@ class ReplayForward:
         _fill(recorded.inputs, batch)
         failed = recorded.graph.replay()
         assert failed < 0, f"call {failed} of a recorded graph refused its operands"
+        self._hidden_RD = recorded.hidden_RD
         return recorded.logits_RV
 
     def _record(self, key: tuple[int, ...], batch: Batch) -> F32:
@@ -106,7 +128,9 @@ class ReplayForward:
         graph = self._kernels.Graph(self._arena)
         with record(graph):
             logits_RV = self._decoder.forward(inputs, self._kv)
-        self._graphs[key] = _Recorded(graph, inputs, graph.result(logits_RV))
+        hidden_RD, self._decoder.hidden_RD = self._decoder.hidden_RD, None
+        self._hidden_RD = None if hidden_RD is None else graph.result(hidden_RD)
+        self._graphs[key] = _Recorded(graph, inputs, graph.result(logits_RV), self._hidden_RD)
         if len(self._graphs) > MAX_GRAPHS:
             self._graphs.popitem(last=False)
         return logits_RV

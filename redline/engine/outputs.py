@@ -7,18 +7,23 @@ from typing import Literal
 
 from redline.decoding.sampler import TokenLogprob
 from redline.engine.ledger import Counts
+from redline.engine.step_meter import StepMeter
 from redline.errors import RedlineError
+from redline.ops.arrays import F32
 
 FinishReason = Literal["stop", "length", "abort"]
+PromptLogprobs = list[TokenLogprob | None]  # None: the first token, and those that were not to be scored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestMetrics:
     """Times of one request in seconds. arrival_s is a reading of the engine's clock, the rest are durations.
 
-    queue_s ends when the first chunk of the prompt is scheduled, ttft_s when the first token exists. tpot_s
+    queue_s ends when the first chunk of the prompt is scheduled, ttft_s when the first token exists (or, when
+    none was asked for, when the prompt is done). tpot_s
     is the mean time per output token after the first (0 when there is none), itl_s lists the gaps between
-    consecutive tokens of the first choice, e2e_s ends with the last token of the last choice.
+    consecutive tokens of the first choice, e2e_s ends with the last token of the last choice. preempted_s:
+    from when to when choices waited again after they had given way, counted from the arrival like the others.
     """
 
     arrival_s: float
@@ -33,13 +38,18 @@ class RequestMetrics:
     num_draft_tokens: int = 0
     num_accepted_tokens: int = 0
     num_preemptions: int = 0
+    preempted_s: list[tuple[float, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
     """What one step adds to one choice of a request. `metrics` comes with the request's last delta.
 
+    `prompt_logprobs` comes with the first, whole, when it was asked for.
+
     `error` is set, alone, when the request failed after it was admitted.
+
+    `time_s`: when its token was drawn, by time.perf_counter; None where no step has drawn one.
     """
 
     request_id: str
@@ -49,8 +59,13 @@ class Delta:
     logprobs: list[TokenLogprob] | None = None
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None
+    cumulative_logprob: float | None = None  # this and score: of whole answers that beam search found
+    score: float | None = None
     metrics: RequestMetrics | None = None
     error: RedlineError | None = None
+    prompt_logprobs: PromptLogprobs | None = None
+    embedding: F32 | None = field(default=None, compare=False)  # [D], of length 1; comes with the last
+    time_s: float | None = field(default=None, compare=False)
 
     @property
     def last(self) -> bool:
@@ -60,7 +75,11 @@ class Delta:
 
 @dataclass(slots=True, kw_only=True)
 class Choice:
-    """One finished answer."""
+    """One finished answer.
+
+    Of one that beam search found, `cumulative_logprob` is the sum of its tokens' natural log-probabilities,
+    `score` what it was ranked by: that over its length ** length_penalty, less what diversity cost.
+    """
 
     index: int
     text: str = ""
@@ -68,17 +87,21 @@ class Choice:
     finish_reason: FinishReason | None = None
     stop_reason: str | int | None = None
     logprobs: list[TokenLogprob] | None = None
+    cumulative_logprob: float | None = None
+    score: float | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class RequestOutput:
-    """One finished request."""
+    """One finished request. `prompt_logprobs`: an entry for each token of the prompt."""
 
     request_id: str
     prompt: str | None
     prompt_token_ids: list[int]
     choices: list[Choice]
     metrics: RequestMetrics
+    prompt_logprobs: PromptLogprobs | None = None
+    embedding: F32 | None = field(default=None, compare=False)
 
     @property
     def text(self) -> str:
@@ -106,4 +129,12 @@ class EngineStats:
     offload_loaded_tokens: int = 0  # found there, and not computed again
     draft_tokens: int = 0  # guessed and computed
     accepted_tokens: int = 0  # of those, the ones that were right
+    speculative_method: str = ""  # what guesses; empty: nothing does
+    speculative_steps: dict[str, int] = field(
+        default_factory=dict
+    )  # that decoded, by what became of guessing
     requests: Counts = field(default_factory=Counts)
+    steps: StepMeter = field(default_factory=StepMeter)
+    weight_bytes: int = 0  # of memory, as packed for the kernels
+    kv_bytes: int = 0  # of all K/V blocks
+    block_size: int = 0  # tokens

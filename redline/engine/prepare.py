@@ -11,25 +11,25 @@ from itertools import chain
 
 import numpy as np
 
-from redline.core.plan import Plan, PlanItem
+from redline.core.plan import Branch, Plan, PlanItem
 from redline.layers.batch import Batch
 from redline.ops.arrays import I32
 
 
 def prepare(plan: Plan, block_size: int, num_groups: int = 1) -> Batch:
-    """The Batch of a plan; its logits are those of the items that sample, in order.
+    """The Batch of a plan; its logits are those of the items that sample, then of branches, in order.
 
-    An item has one row, of its last token, and one more for each of its drafts.
+    Each has one row, of its last known token, and one more for each of its drafts.
 
     `num_groups`: how many block tables a sequence has.
     """
-    items = plan.items
+    items: tuple[PlanItem | Branch, ...] = (*plan.items, *plan.branches)
     lengths = [item.num_tokens for item in items]
     query_start_S1 = np.zeros(len(items) + 1, np.int32)
     np.cumsum(lengths, out=query_start_S1[1:])
     token_ids_T = np.empty(query_start_S1[-1], np.int32)
     positions_T = np.empty(query_start_S1[-1], np.int32)
-    tables = [_block_tables(items, group) for group in range(num_groups)]
+    tables = [_block_tables(plan, group) for group in range(num_groups)]
     for index, item in enumerate(items):
         rows = slice(query_start_S1[index], query_start_S1[index + 1])
         token_ids_T[rows] = [*item.seq.tokens_at(item.start, item.num_tokens), *item.drafts]
@@ -51,7 +51,7 @@ def prepare(plan: Plan, block_size: int, num_groups: int = 1) -> Batch:
     )
 
 
-def _logit_rows(items: tuple[PlanItem, ...], query_start_S1: I32) -> I32:
+def _logit_rows(items: tuple[PlanItem | Branch, ...], query_start_S1: I32) -> I32:
     if any(item.drafts for item in items):
         rows = [
             range(query_start_S1[index + 1] - 1 - len(item.drafts), query_start_S1[index + 1])
@@ -63,9 +63,10 @@ def _logit_rows(items: tuple[PlanItem, ...], query_start_S1: I32) -> I32:
     return np.array(rows_R, np.int32)
 
 
-def _block_tables(items: tuple[PlanItem, ...], group: int) -> I32:
-    tables = [item.seq.block_tables[group] for item in items]
-    tables_SB = np.zeros((len(items), max(map(len, tables))), np.int32)
+def _block_tables(plan: Plan, group: int) -> I32:
+    tables = [item.seq.block_tables[group] for item in plan.items]
+    tables += [branch.block_tables[group] for branch in plan.branches]
+    tables_SB = np.zeros((len(tables), max(map(len, tables))), np.int32)
     for index, table in enumerate(tables):
         tables_SB[index, : len(table)] = table
     # Nobody reads behind a window, but kernels want to see blocks there that exist.

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from redline.config.pooling import PoolingParams
 from redline.config.sampling import SamplingParams
+from redline.core.sequence import Sequence
+from redline.decoding.sampler import TokenLogprob
 from redline.engine.choice import ChoiceState
-from redline.engine.outputs import RequestMetrics
+from redline.engine.outputs import Delta, PromptLogprobs, RequestMetrics
+from redline.engine.pooling import MeanPool
+from redline.engine.scoring import first_scored
 from redline.errors import RequestError
 
 MAX_PIN_S = 24 * 3600
@@ -47,12 +52,14 @@ NO_OPTIONS = RequestOptions()
 class ActiveRequest:
     """One request; its first choice runs the prompt, the others are forked from it.
 
-    `counted_s`: what the ledger returned when it came, and takes when it ends.
+    `counted_s`: what the ledger returned when it came, and takes when it ends. The scores of its prompt are
+    gathered here until its first delta takes them along.
     """
 
     def __init__(
         self,
         request_id: str,
+        prompt_token_ids: list[int],
         params: SamplingParams,
         seed: int,
         lead: ChoiceState,
@@ -60,11 +67,16 @@ class ActiveRequest:
         counted_s: float,
     ) -> None:
         self.request_id = request_id
+        self.prompt_token_ids = prompt_token_ids
         self.params = params
         self.seed = seed
         self.choices = [lead]
         self.counted_s = counted_s
         self._arrival_s = arrival_s
+        self.pool = MeanPool() if isinstance(params, PoolingParams) else None
+        self._prompt_logprobs: PromptLogprobs | None = None
+        if params.prompt_logprobs is not None:
+            self._prompt_logprobs = [None] * min(first_scored(params), len(prompt_token_ids))
 
     @property
     def num_unforked(self) -> int:
@@ -72,8 +84,38 @@ class ActiveRequest:
         return self.params.n - len(self.choices)
 
     @property
+    def sequences(self) -> list[Sequence]:
+        """Those that wait or run."""
+        return [choice.seq for choice in self.choices if choice.finish_reason is None]
+
+    @property
     def finished(self) -> bool:
         return self.num_unforked == 0 and all(choice.finish_reason for choice in self.choices)
+
+    def add_scores(self, scores: list[TokenLogprob]) -> None:
+        """Take the scores of the next tokens of the prompt; a preemption does not ask for them again."""
+        seq = self.choices[0].seq
+        assert self._prompt_logprobs is not None, f"{seq} is not scored"
+        self._prompt_logprobs += scores
+        seq.to_score = range(len(self._prompt_logprobs) - 1, seq.to_score.stop)
+
+    def pooled(self) -> None:
+        """Its pool has taken hidden states; a preemption does not ask for them again."""
+        seq = self.choices[0].seq
+        assert self.pool is not None, f"{seq} is not embedded"
+        seq.to_score = range(self.pool.num_rows, seq.to_score.stop)
+
+    def with_embedding(self, delta: Delta) -> Delta:
+        """The delta, with the vector of the prompt if that is what was asked for. Raises RequestError."""
+        return delta if self.pool is None else replace(delta, embedding=self.pool.embedding())
+
+    def with_prompt_logprobs(self, delta: Delta) -> Delta:
+        """The delta, with the scores of the prompt if it is the first."""
+        if self._prompt_logprobs is None:
+            return delta
+        whole, self._prompt_logprobs = self._prompt_logprobs, None
+        assert len(whole) == len(self.prompt_token_ids), f"{len(whole) = } {len(self.prompt_token_ids) = }"
+        return replace(delta, prompt_logprobs=whole)
 
     def metrics(self) -> RequestMetrics:
         """Times and counts of the finished request."""
@@ -81,17 +123,28 @@ class ActiveRequest:
         times = lead.token_times
         gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
         assert lead.seq.first_scheduled_s is not None, f"{lead.seq} was never scheduled"
+        first_s = times[0] if times else lead.ended_s
+        assert first_s is not None, f"{lead.seq} has not ended"
+        last_s = max(
+            (choice.token_times[-1] for choice in self.choices if choice.token_times), default=first_s
+        )
         return RequestMetrics(
             arrival_s=self._arrival_s,
             queue_s=lead.seq.first_scheduled_s - self._arrival_s,
-            ttft_s=times[0] - self._arrival_s,
+            ttft_s=first_s - self._arrival_s,
             tpot_s=sum(gaps) / len(gaps) if gaps else 0.0,
             itl_s=gaps,
-            e2e_s=max(choice.token_times[-1] for choice in self.choices) - self._arrival_s,
-            num_prompt_tokens=len(lead.seq.prompt_token_ids),
+            e2e_s=last_s - self._arrival_s,
+            num_prompt_tokens=len(self.prompt_token_ids),
             num_output_tokens=sum(len(choice.token_times) for choice in self.choices),
             num_cached_tokens=lead.seq.num_cached_tokens,
             num_draft_tokens=sum(choice.num_draft_tokens for choice in self.choices),
             num_accepted_tokens=sum(choice.num_accepted_tokens for choice in self.choices),
             num_preemptions=sum(choice.seq.num_preemptions for choice in self.choices),
+            preempted_s=[
+                (times[0] - self._arrival_s, times[1] - self._arrival_s)
+                for choice in self.choices
+                for times in choice.seq.preempted_s
+                if len(times) == 2  # it ran again
+            ],
         )

@@ -9,6 +9,8 @@ from redline.config.engine import EngineConfig
 from redline.core.batching import Batching, ClosedBatching, ContinuousBatching
 from redline.core.blocks import BlockPool
 from redline.core.fairness import FairOrder
+from redline.core.limits import SchedulerConfig
+from redline.core.no_cache import NoCacheScheduler
 from redline.core.offload import NullOffload, Offload
 from redline.core.order import (
     DeadlineOrder,
@@ -20,7 +22,7 @@ from redline.core.order import (
 )
 from redline.core.prefix import NullPrefixIndex, PrefixIndex
 from redline.core.radix import RadixPrefixIndex
-from redline.core.scheduler import Scheduler, SchedulerConfig
+from redline.core.scheduler import Scheduler
 from redline.core.step_time import NoStepLimit, StepTime
 from redline.core.trace import NullTrace, RingTrace
 
@@ -42,7 +44,7 @@ def build_scheduler(
     pools = [
         BlockPool(count, config.block_size, window) for count, window in zip(num_blocks, windows, strict=True)
     ]
-    prefix = RadixPrefixIndex(pools, offload) if config.prefix_cache else NullPrefixIndex(len(pools))
+    prefix = RadixPrefixIndex(pools, offload) if shares_prefixes(config) else NullPrefixIndex(len(pools))
     limits = SchedulerConfig(
         max_batch=config.max_batch,
         token_budget=config.chunked_prefill,
@@ -54,7 +56,8 @@ def build_scheduler(
     order = _ORDERS[config.order](prefix, config.block_size)
     clock = time.perf_counter
     trace = NullTrace() if config.trace_events is None else RingTrace(config.trace_events, clock)
-    return Scheduler(
+    kind = Scheduler if config.kv_cache else NoCacheScheduler
+    return kind(
         limits,
         pools,
         prefix,
@@ -65,6 +68,11 @@ def build_scheduler(
         offload=offload,
         trace=trace,
     )
+
+
+def shares_prefixes(config: EngineConfig) -> bool:
+    """Whether there are blocks that one request can take over from another."""
+    return config.prefix_cache and config.kv_cache and config.paged_cache
 
 
 def _batching(config: EngineConfig) -> Batching:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from redline.layers.batch import Batch, take_rows
 from redline.layers.linear import Linear
-from redline.layers.norm import RMSNorm
+from redline.layers.norm import NoNorm, RMSNorm
 from redline.layers.rotary import RotaryTable
 from redline.ops.arrays import F32, I32
 
@@ -38,7 +38,7 @@ class Attention:
         self,
         ops: Any,
         x_TD: F32,
-        norm: RMSNorm,
+        norm: RMSNorm | NoNorm,
         batch: Batch,
         kv: PagedKV,
         rows_R: I32 | None = None,

@@ -23,3 +23,12 @@ class RMSNorm:
     def __call__(self, ops: Any, x_TD: F32) -> F32:
         y_TD: F32 = ops.rmsnorm(x_TD, *self.operands)
         return y_TD
+
+
+class NoNorm:
+    """Takes the place of a norm where the input is read as it is."""
+
+    operands = None
+
+
+NO_NORM = NoNorm()

@@ -24,6 +24,7 @@ class RotaryTable:
 
     def __init__(self, spec: RopeSpec, max_context: int) -> None:
         self.spec = spec
+        self.num_moves = 0  # to other memory, so far
         self.set_max_context(max_context)
 
     def set_max_context(self, max_context: int) -> None:
@@ -37,11 +38,11 @@ class RotaryTable:
         """What an op needs to rotate; the table must cover the positions already (see `cover`)."""
         return self._cos_PR, self._sin_PR, positions_T, self.spec.interleaved
 
-    def cover(self, num_positions: int) -> bool:
-        """Make the table hold positions 0..num_positions-1, at least; True when it has moved for that."""
+    def cover(self, num_positions: int) -> None:
+        """Make the table hold positions 0..num_positions-1, at least. `num_moves` tells whether it moved."""
         have = len(self._cos_PR)
         if num_positions <= have:
-            return False
+            return
         wanted = max(num_positions, min(2 * have, self.max_context))
         factor = self.spec.attention_factor
         cos_PR, sin_PR = (_grown(table_PR, wanted) for table_PR in (self._cos_PR, self._sin_PR))
@@ -50,7 +51,7 @@ class RotaryTable:
             cos_PR[start : start + CHUNK] = _scaled(np.cos(angles_PR), factor)
             sin_PR[start : start + CHUNK] = _scaled(np.sin(angles_PR), factor)
         self._cos_PR, self._sin_PR = cos_PR, sin_PR
-        return True
+        self.num_moves += 1
 
     def _angles(self, start: int) -> F64:
         """float32 products, as models are trained with: at long positions their rounding is visible."""

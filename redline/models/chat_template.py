@@ -12,9 +12,10 @@ without such strings, nearly all, are rendered and encoded exactly as `transform
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Template
+from jinja2 import Template, nodes
 from jinja2.exceptions import SecurityError, TemplateError
 
 from redline.errors import ModelFileError, RequestError
@@ -45,6 +46,8 @@ Tools = list[dict[str, Any]]
 class ChatTemplate:
     """A compiled template. Rendering may happen in several threads at once, and costs are bounded.
 
+    `reads` are the names of all variables that it looks at.
+
     `bos_token`, `eos_token` and others (unk_token ...) are what the template knows under those names. Raises
     ModelFileError when the source is not a template.
     """
@@ -64,6 +67,7 @@ class ChatTemplate:
         self._tokens = {**other_tokens, "bos_token": bos_token or "", "eos_token": eos_token or ""}
         try:
             self._code = BoundedEnvironment().compile_bounded(source)
+            self.reads = _names_read(source)
         except Exception as error:  # Jinja and Python refuse in a dozen ways; the file is at fault in all
             raise ModelFileError(
                 f"the chat template is not valid Jinja: {_described(error)}; --chat-template gives another"
@@ -113,21 +117,34 @@ class ChatTemplate:
         messages: Messages,
         add_generation_prompt: bool = True,
         tools: Tools | None = None,
+        *,
+        continue_final_message: bool = False,
         **variables: Any,
     ) -> list[int]:
         """Token ids of the conversation; what it says cannot become a control token (see above).
 
-        Raises as `render` does, and RequestError for content that is not valid Unicode.
+        With `continue_final_message` they end where the content of the last message does. Raises as `render`
+        does, and RequestError for content that is not valid Unicode.
         """
         _check_messages(messages)
         _check_roles(tokenizer, messages)
         said = [messages, tools, variables]
-        mark = _unused_mark(said)
+        mark, *ends = _unused_marks(said, 1 + continue_final_message)
         messages, tools, variables = _each_text(said, lambda text: tokenizer.control_tokens.mark(text, mark))
+        if continue_final_message:
+            messages = [*messages[:-1], {**messages[-1], "content": f"{messages[-1]['content']}{ends[0]}"}]
         text = self.render(messages, add_generation_prompt, tools, **variables)
+        if continue_final_message:
+            text = _before(ends[0], text)
         if mark in text:
             return tokenizer.encode_marked(text, mark)
         return tokenizer.encode(text, add_special_tokens=False, parse_special=True)
+
+
+def _names_read(source: str) -> frozenset[str]:
+    """Every variable that a template looks at; its own are among them."""
+    found = BoundedEnvironment().parse(source).find_all(nodes.Name)
+    return frozenset(name.name for name in found if name.ctx == "load")
 
 
 def _check_messages(messages: Any) -> None:
@@ -153,15 +170,27 @@ def _check_roles(tokenizer: Tokenizer, messages: Messages) -> None:
             )
 
 
-def _unused_mark(said: Any) -> str:
+def _unused_marks(said: Any, count: int) -> list[str]:
     texts: list[str] = []
     _each_text(said, lambda text: texts.append(text) or "")  # type: ignore[func-returns-value]
-    free = next((mark for mark in MARKS if not any(mark in text for text in texts)), None)
-    if free is None:
+    unused = (mark for mark in MARKS if not any(mark in text for text in texts))
+    free = list(islice(unused, count))
+    if len(free) < count:
         raise RequestError(
             "the messages use all of the noncharacters U+FDD0 to U+FDEF; leave one out", param="messages"
         )
     return free
+
+
+def _before(end: str, text: str) -> str:
+    """The text up to the mark that ends the last message."""
+    before, found, _ = text.rpartition(end)
+    if not found:
+        raise RequestError(
+            "the chat template does not write the content of the last message, so it cannot be continued",
+            param="continue_final_message",
+        )
+    return before
 
 
 def _each_text(value: Any, change: Callable[[str], str]) -> Any:

@@ -7,9 +7,11 @@ as it writes (see redline/ops/fused.py). A family in which more travels has a st
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any, Protocol
 
 from redline.cache.paged import PagedKV
+from redline.errors import UnsupportedModel
 from redline.layers.attention import Attention
 from redline.layers.batch import Batch, only_rows, take_rows
 from redline.layers.linear import Linear
@@ -80,6 +82,9 @@ class Decoder:
         ]
         self._last_owner = max(spec.kv_owners)
         self.output_norm = load_norm(spec, weights, "output_norm")
+        self.keeps_hidden = False  # of each pass in `hidden_RD`: what the final norm reads, for heads
+        self.keeps_all_hidden = False  # the same of all tokens, not only of those that give logits
+        self.hidden_RD: F32 | None = None
         self.output = self.embedding
         if not spec.tied_embeddings:
             self.output = _matrix(weights, "output", spec.vocab_size, spec.hidden_size)
@@ -89,27 +94,53 @@ class Decoder:
         """Logits [R, vocabulary], float32, of the rows in batch.logit_rows_R; fills `kv` for all tokens."""
         if not len(batch.logit_rows_R):
             # A prompt's earlier chunks. Kernels want a row, and one is too cheap to deserve another path.
-            return self._logits(batch, kv, batch.query_start_S1[:1])[:0]
-        return self._logits(batch, kv, batch.logit_rows_R)
+            return self.logits(self.hidden(batch, kv, batch.query_start_S1[:1]))[:0]
+        return self.logits(self.hidden(batch, kv, batch.logit_rows_R))
+
+    def only(self, layers: Sequence[int]) -> Decoder:
+        """The same weights with these layers alone. Each uses its own part of the cache, as before.
+
+        Raises UnsupportedModel when layers share keys and values.
+        """
+        if any(layer.kv_owner is not None for layer in self.spec.layers):
+            raise UnsupportedModel(
+                f"layers of {self.spec.architecture} share keys and values, so none can be left out"
+            )
+        part = copy(self)
+        part.blocks = [self.blocks[layer] for layer in layers]
+        part._last_owner = len(layers) - 1
+        return part
 
     def set_max_context(self, max_context: int) -> None:
         """State the longest context to be served, before any token is computed (see RotaryTable)."""
         for rotary in self.rotaries:
             rotary.set_max_context(max_context)
 
-    def _logits(self, batch: Batch, kv: PagedKV, rows_R: I32) -> F32:
+    def hidden(self, batch: Batch, kv: PagedKV, rows_R: I32) -> F32:
+        """What logits() takes, [R, D], of these rows, in ascending order; fills `kv` for all tokens."""
         ops = self.ops
         self.cover_positions(batch)
         x_TD = self.embedding.embedding(ops, batch.token_ids_T)
         if self.spec.embedding_scale != 1.0:
             x_TD = ops.scale(x_TD, self.spec.embedding_scale)
         wanted_R = None if len(rows_R) == len(x_TD) else rows_R
-        x_RD = self.stem.leave(
-            ops, self._blocks(self.stem.enter(ops, x_TD, batch.token_ids_T), batch, kv, wanted_R)
-        )
-        logits_RV: F32 = self.output.matmul(ops, x_RD, norm=self.output_norm.operands)
+        x_TD = self.stem.enter(ops, x_TD, batch.token_ids_T)
+        if not self.keeps_all_hidden:
+            return self.stem.leave(ops, self._blocks(x_TD, batch, kv, wanted_R))
+        self.hidden_RD = self.stem.leave(ops, self._blocks(x_TD, batch, kv, None))
+        return take_rows(self.hidden_RD, wanted_R)
+
+    def normed(self, x_RD: F32) -> F32:
+        """The final hidden states, [R, D], of rows of hidden(): what the output matrix is multiplied with."""
+        return self.output_norm(self.ops, x_RD)
+
+    def logits(self, x_RD: F32) -> F32:
+        """Logits [R, vocabulary] of rows of hidden(); each row's are the same beside whatever others."""
+        if self.keeps_hidden:
+            self.hidden_RD = x_RD
+        logits_RV: F32 = self.output.matmul(self.ops, x_RD, norm=self.output_norm.operands)
         if self.spec.final_soft_cap:
-            logits_RV = ops.softcap(logits_RV, self.spec.final_soft_cap)
+            logits_RV = self.ops.softcap(logits_RV, self.spec.final_soft_cap)
         return logits_RV
 
     def _blocks(self, x_TD: Any, batch: Batch, kv: PagedKV, rows_R: I32 | None) -> Any:
@@ -121,10 +152,12 @@ class Decoder:
                 batch = only_rows(batch, rows)
         return x_TD
 
-    def cover_positions(self, batch: Batch) -> bool:
-        """Make the rotary tables reach as far as the batch; True when that gave any of them new memory."""
+    def cover_positions(self, batch: Batch) -> int:
+        """Make the rotary tables reach as far as the batch; returns how often any has moved, ever."""
         num_positions = int(batch.context_lens_S.max())
-        return any([rotary.cover(num_positions) for rotary in self.rotaries])
+        for rotary in self.rotaries:
+            rotary.cover(num_positions)
+        return sum([rotary.num_moves for rotary in self.rotaries])
 
 
 def load_norm(spec: ModelSpec, weights: WeightSource, name: str, size: int | None = None) -> RMSNorm:

@@ -44,6 +44,11 @@ class ModelFiles:
     tokenizer: Tokenizer
     chat_template: ChatTemplate | None
 
+    @property
+    def name(self) -> str:
+        """The model's own name: that of its file or directory."""
+        return self.path.name if self.path.is_dir() else self.path.stem
+
     def size(self, ops: Any, compute: str) -> tuple[Decoder, Sizes]:
         """A decoder without weights, and what they will take. Raises ModelError as `load` does."""
         return size_model(self.gguf or self.path, ops, compute)
@@ -53,9 +58,8 @@ class ModelFiles:
     ) -> LoadedModel:
         """The model. `compute` is "int8" (weights as stored, integer kernels) or "float" (float32)."""
         decoder = load_weights(self.gguf or self.path, ops, compute, progress)
-        name = self.path.name if self.path.is_dir() else self.path.stem
         spec = decoder.spec
-        model = LoadedModel(spec, decoder, self.tokenizer, self.chat_template, name, spec.max_context)
+        model = LoadedModel(spec, decoder, self.tokenizer, self.chat_template, self.name, spec.max_context)
         model.set_max_context(spec.max_context if max_context is None else max_context)
         return model
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -16,6 +16,8 @@ from redline.models.tokenizer_json import parts_from_dir
 from redline.models.tokenizer_parts import TokenizerParts
 
 _GUARD = "\n"  # never merges with what follows it; keeps a leading space from being put before a piece
+
+MAX_REMEMBERED = 4096  # texts of encode_continuation
 
 
 class Tokenizer:
@@ -31,11 +33,13 @@ class Tokenizer:
         self._spell = byte_level_bytes if parts.spelling == "byte_level" else sentencepiece_bytes
         self._control_ids = frozenset(parts.control.values())
         self._forbidden_ids = self._control_ids - parts.unknown_ids  # in plain text
+        self._continuations = lru_cache(MAX_REMEMBERED)(self._encode_continuation)
         self._mode = Lock()  # held while the backend is set to read or not to read control tokens
         added = self._backend.get_added_tokens_decoder()
         self.vocab_size: int = max(self._backend.get_vocab_size(False), max(added, default=-1) + 1)
         self.bos_token_id: int | None = parts.bos_token_id
         self.eos_token_ids: frozenset[int] = parts.eos_token_ids
+        self.prefix_ids: list[int] = list(parts.prefix_ids)  # what the model wants before every prompt
         self.chat_template: str | None = parts.chat_template
         self.template_tokens: Mapping[str, str] = parts.template_tokens
 
@@ -56,7 +60,14 @@ class Tokenizer:
         that is not valid Unicode.
         """
         ids = self._encode(text, parse_special=True) if parse_special else self._encode_plain(text)
-        return [*self._parts.prefix_ids, *ids, *self._parts.suffix_ids] if add_special_tokens else ids
+        return [*self.prefix_ids, *ids, *self._parts.suffix_ids] if add_special_tokens else ids
+
+    def encode_continuation(self, text: str) -> tuple[int, ...]:
+        """Token ids of a short text that comes behind other text: with nothing put before it.
+
+        The latest are remembered: lists of bad words are the same in every request.
+        """
+        return self._continuations(text)
 
     def encode_marked(self, text: str, mark: str) -> list[int]:
         """Token ids of a rendered template in which `mark` breaks every control token that is not one.
@@ -105,6 +116,12 @@ class Tokenizer:
         token_id: int | None = self._backend.token_to_id(token)
         return token_id
 
+    def has_vocabulary_of(self, other: Tokenizer) -> bool:
+        """Whether every id stands for the same token in both."""
+        ours, theirs = (each._backend.get_vocab(with_added_tokens=True) for each in (self, other))
+        same: bool = ours == theirs
+        return same
+
     def is_control(self, token_id: int) -> bool:
         """Whether a token steers the model and is no part of its text."""
         return token_id in self._control_ids
@@ -134,15 +151,26 @@ class Tokenizer:
         """A piece of a text; the backend would take each for the first one and put a space before it."""
         if first or not self._parts.spaces_first_only or not text:
             return self._encode(text, parse_special=False)
-        guard = self._encode(_GUARD, parse_special=False)
-        ids = self._encode(_GUARD + text, parse_special=False)
-        return ids[len(guard) :] if ids[: len(guard)] == guard else ids
+        return self._encode_behind(_GUARD, text)
+
+    def _encode_continuation(self, text: str) -> tuple[int, ...]:
+        ids = self._encode_plain(text, first=False)
+        spelled = self.decode(ids, skip_special_tokens=False, continuation=True)
+        if spelled == " " + text:  # some put a space before every piece of text
+            ids = self._encode_behind("x" if text[:1].isspace() else _GUARD, text)
+        return tuple(ids)
+
+    def _encode_behind(self, guard: str, text: str) -> list[int]:
+        before = self._encode(guard, parse_special=False)
+        ids = self._encode(guard + text, parse_special=False)
+        return ids[len(before) :] if ids[: len(before)] == before else ids
 
     def _encode(self, text: str, *, parse_special: bool) -> list[int]:
         try:
             with self._mode:
                 self._backend.encode_special_tokens = not parse_special
-                ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
+                # A batch of one: encode() holds the interpreter's lock, for a second where the text is long.
+                ids: list[int] = self._backend.encode_batch_fast([text], add_special_tokens=False)[0].ids
         except TypeError:  # what the backend makes of a lone surrogate
             raise RequestError(_why_not_text(text)) from None
         return ids

@@ -33,6 +33,7 @@ OPS: dict[str, tuple[str, ...]] = {
     "rope": ("rope",),
     "kv_store": ("kv_store",),
     "attention": ("attention",),
+    "naive_attention": ("naive_attention",),
     "rope_attention": ("rope_attention",),
     "argmax": ("argmax",),
     "sample": ("sample",),

@@ -65,6 +65,7 @@ LIKE_FIRST = (
     "scale",
     "rope",
     "attention",
+    "naive_attention",
     "rope_attention",
 )
 

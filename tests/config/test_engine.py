@@ -29,6 +29,9 @@ from redline.errors import ConfigError
         ("compute", "fp4"),
         ("device", "tpu"),
         ("prefix_cache", 1),
+        ("kv_cache", 0),
+        ("paged_cache", "no"),
+        ("flash_attention", None),
     ],
 )
 def test_a_bad_value_is_refused_by_name(field, value):
@@ -53,3 +56,16 @@ def test_an_unknown_key_is_refused_with_a_suggestion():
 )
 def test_sizes(text, number):
     assert parse_bytes("kv_memory", text) == number
+
+
+@pytest.mark.parametrize(
+    "options, named",
+    [
+        ({"kv_cache": False, "speculative": "ngram"}, "speculative is set and kv_cache is off"),
+        ({"kv_cache": False, "cache_dir": "/tmp"}, "cache_dir is set and kv_cache is off"),
+        ({"paged_cache": False, "offload_memory": "64MiB"}, "offload_memory is set and paged_cache is off"),
+    ],
+)
+def test_what_needs_the_cache_is_refused_without_it(options, named):
+    with pytest.raises(ConfigError, match=named):
+        EngineConfig(model="m", **options)

@@ -44,6 +44,7 @@ class FakeModel:
     def __init__(self, num_blocks: list[int], block_size: int, windows: list[int]) -> None:
         self._block_size = block_size
         self._windows = windows
+        self.num_from_branches = 0  # times that a branch was right for longer than its item
         self.pools: list[list[list[int | None]]] = [
             [[None] * block_size for _ in range(count)] for count in num_blocks
         ]
@@ -60,14 +61,21 @@ class FakeModel:
         for group, source, target in plan.copies:
             self.pools[group][target] = list(self.pools[group][source])
 
+    def _write(self, seq: Sequence, tables: Tables, start: int, values: list[int]) -> None:
+        for position, value in enumerate(values[start:], start):
+            for pool, table in zip(self.pools, tables, strict=True):
+                block, offset = self._slot(table, position)
+                pool[block][offset] = value
+
     def run(self, plan: Plan, tables: list[Tables]) -> tuple[dict[int, int], dict[int, list[int]]]:
-        """Write all items, then read them all; returns the sampled tokens and the drafts kept, by seq_id."""
+        """Write all items and branches, then read them all.
+
+        Returns the sampled tokens and the drafts kept, by seq_id.
+        """
         for (seq, start, num_tokens, _, drafts), both in zip(plan.items, tables, strict=True):
-            values = contents(seq, start + num_tokens, drafts)
-            for position, value in enumerate(values[start:], start):
-                for pool, table in zip(self.pools, both, strict=True):
-                    block, offset = self._slot(table, position)
-                    pool[block][offset] = value
+            self._write(seq, both, start, contents(seq, start + num_tokens, drafts))
+        for seq, start, drafts, both, _ in plan.branches:  # of which nobody changes the tables meanwhile
+            self._write(seq, both, start, contents(seq, start + 1, drafts))
         tokens, kept = {}, {}
         for (seq, start, num_tokens, samples, drafts), both in zip(plan.items, tables, strict=True):
             values = self._read(seq, both, start, start + num_tokens, drafts)
@@ -77,6 +85,13 @@ class FakeModel:
                 tokens[seq.seq_id] = drawn[right]
                 if drafts:
                     kept[seq.seq_id] = drawn[:right]
+        for seq, start, drafts, both, _ in plan.branches:
+            values = self._read(seq, both, start, start + 1 + len(drafts), drafts)
+            drawn = [next_token(value, seq) for value in values[start:]]
+            right = num_kept(drafts, drawn)
+            if right > len(kept[seq.seq_id]):
+                tokens[seq.seq_id], kept[seq.seq_id] = drawn[right], drawn[:right]
+                self.num_from_branches += 1
         return tokens, kept
 
     def read_computed(self, seqs: Iterable[Sequence]) -> None:

@@ -9,6 +9,7 @@ from redline.core.batching import ClosedBatching, ContinuousBatching
 from redline.core.blocks import BlockPool
 from redline.core.explain import explain
 from redline.core.fairness import FairOrder
+from redline.core.limits import SchedulerConfig
 from redline.core.offload import NullOffload, ReloadCost, TierOffload
 from redline.core.order import (
     DeadlineOrder,
@@ -21,7 +22,7 @@ from redline.core.order import (
 from redline.core.plan import Plan
 from redline.core.prefix import NullPrefixIndex
 from redline.core.radix import RadixPrefixIndex
-from redline.core.scheduler import Scheduler, SchedulerConfig
+from redline.core.scheduler import Scheduler
 from redline.core.sequence import Sequence, Status
 from redline.core.step_time import StepTime
 from redline.core.trace import RingTrace, of_sequence
@@ -92,8 +93,9 @@ class Harness:
         step_s: float | None = None,
         tier: FakeTier | None = None,
         guess: Callable[[Sequence], list[int]] = lambda seq: [],
+        num_branches: int = 1,
     ) -> None:
-        self._guess = guess
+        self._guess, self._num_branches = guess, num_branches
         self.pools = [BlockPool(num_blocks + more, block_size, window) for window, more in windows]
         self.pool = self.pools[0]
         self.tier = tier
@@ -176,7 +178,12 @@ class Harness:
     def step(self, between: Callable[[], object] | None = None, *, fails: bool = False) -> Plan:
         """One step; `between` runs after schedule(). A step that fails is never run nor updated."""
         drafts = {seq.seq_id: self._guess(seq) for seq in self.live.values()}
-        plan = self.scheduler.schedule({seq_id: tokens for seq_id, tokens in drafts.items() if tokens})
+        branches = {
+            seq.seq_id: [self._guess(seq) for _ in range(self._num_branches - 1)]
+            for seq in self.live.values()
+        }
+        known = {seq_id: tokens for seq_id, tokens in drafts.items() if tokens}
+        plan = self.scheduler.schedule(known, branches)
         self.plans.append(plan)
         self._check_plan(plan)
         tables = self.model.prepare(plan)
@@ -185,6 +192,7 @@ class Harness:
         self._uncertain = {item.seq.seq_id for item in plan.items} if fails else set()
         if not fails:
             plan, tables = self._load(plan, tables)
+            plan = self._cut(plan)
             self.scheduler.update(plan, *self.model.run(plan, tables))
         self._finish_full()
         self.check()
@@ -200,6 +208,18 @@ class Harness:
             table for item, table in zip(plan.items, tables, strict=True) if item.seq.seq_id not in failed
         ]
         return self.scheduler.drop(plan, failed), kept
+
+    def _cut(self, plan: Plan) -> Plan:
+        """Take back a draft of some, as a model does that has fewer to propose than there is room for."""
+        if not any(item.drafts for item in plan.items):
+            return plan
+        items = [
+            item._replace(num_tokens=item.num_tokens - 1, drafts=item.drafts[:-1])
+            if item.drafts and item.start % 3 == 0
+            else item
+            for item in plan.items
+        ]
+        return self.scheduler.amend(plan, tuple(items))
 
     def run(self, max_steps: int = 3_000) -> None:
         """Step until nothing is left."""
@@ -267,16 +287,27 @@ class Harness:
             for pool, table in zip(self.pools, seq.block_tables, strict=True):
                 for block in table[start // config.block_size :]:
                     assert pool.refcount(block) == 1, f"{seq} writes to shared {block = }"
+        self._check_branches(plan)
         targets = [(group, target) for group, _, target in plan.copies]
+        tables = [each.seq.block_tables for each in plan.items] + [
+            each.block_tables for each in plan.branches
+        ]
         assert set(targets) <= {
-            (group, block)
-            for item in plan.items
-            for group, table in enumerate(item.seq.block_tables)
-            for block in table
+            (group, block) for each in tables for group, table in enumerate(each) for block in table
         }
         assert len(set(targets)) == len(targets)
         if not config.prefill_first:
             self._check_decodes_first(planned)
+
+    def _check_branches(self, plan: Plan) -> None:
+        drafting = {item.seq.seq_id: item for item in plan.items if item.drafts}
+        for seq, start, drafts, tables, _ in plan.branches:
+            assert drafts and start == drafting[seq.seq_id].start
+            assert start + 1 + len(drafts) < seq.max_num_tokens
+            first = start // self.scheduler.config.block_size
+            for pool, table, own in zip(self.pools, tables, seq.block_tables, strict=True):
+                assert table[:first] == own[:first] and not set(table[first:]) & set(own)
+                assert all(pool.refcount(block) == 1 for block in table[first:])
 
     def _check_decodes_first(self, planned: dict[int, object]) -> None:
         running = [seq for seq in self.live.values() if seq.status is Status.RUNNING]

@@ -82,3 +82,13 @@ def test_the_sequences_of_a_failed_step_are_computed_again():
     assert seq.num_preemptions == child.num_preemptions == 1
     harness.check_outputs()
     harness.check_idle()
+
+
+def test_the_time_spent_waiting_again_is_kept():
+    harness, first, second = pressed()
+    run_until_preempted(harness)
+    ((since_s,),) = second.preempted_s
+    harness.now_s += 1.5
+    harness.run()
+    assert not first.preempted_s and len(second.preempted_s) == second.num_preemptions
+    assert second.preempted_s[0] == [since_s, since_s + 1.5]

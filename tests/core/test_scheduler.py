@@ -1,8 +1,9 @@
 import pytest
 
 from redline.core.blocks import BlockPool
+from redline.core.limits import SchedulerConfig
 from redline.core.prefix import NullPrefixIndex
-from redline.core.scheduler import Scheduler, SchedulerConfig
+from redline.core.scheduler import Scheduler
 from redline.core.sequence import Status
 from redline.errors import CapacityError, ConfigError
 from tests.core.harness import Harness

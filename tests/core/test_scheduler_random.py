@@ -27,6 +27,7 @@ policies = {
         st.randoms(use_true_random=True),
         st.sampled_from([1, 3, 9]),
     ),
+    "num_branches": st.sampled_from([1, 2, 4]),
 }
 windows = st.sampled_from(
     [((0, 0),), ((0, 0),), ((0, 0), (7, 0)), ((0, 2), (9, 4), (1, 0)), ((6, 0),), ((12, 0), (3, 2))]

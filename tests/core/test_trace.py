@@ -1,7 +1,7 @@
 """What the trace says about decisions, and the words for it."""
 
 from redline.core.explain import explain
-from redline.core.trace import EVERYONE, Event, RingTrace, of_sequence
+from redline.core.trace import EVERYONE, Event, NullTrace, RingTrace, of_sequence
 from tests.core.harness import Harness
 
 
@@ -74,6 +74,22 @@ def test_the_ring_forgets_the_oldest():
     assert [event.seq_id for event in trace.events()] == [2, 3, 4]
 
 
+def test_what_is_new_since_the_last_look():
+    trace = RingTrace(4, lambda: 0.0)
+    assert trace.since(0, 10) == ([], 0)
+    for n in range(3):
+        trace.record(n, "finish", "stop", n)
+    events, following = trace.since(1, 10)
+    assert [event.values for event in events] == [("stop", 1), ("stop", 2)] and following == 3
+    assert trace.since(following, 10) == ([], 3)
+    for n in range(3, 9):
+        trace.record(n, "finish", "stop", n)
+    assert [event.seq_id for event in trace.since(following, 10)[0]] == [5, 6, 7, 8]  # the ring has no more
+    assert [event.seq_id for event in trace.since(0, 2)[0]] == [7, 8]
+    assert trace.since(0, 10)[0] == trace.events()
+    assert NullTrace().since(0, 10) == ([], 0)
+
+
 def test_words_for_every_kind():
     harness = Harness(num_blocks=6, block_size=4, max_context=24)
     harness.add([1] * 12, max_tokens=12)
@@ -102,3 +118,24 @@ def test_keeps_the_latest_as_they_were_recorded():
         Event(index / 8, index + 1, index - 1, "preempt", (10**9 + index, f"reason {index % 3}"))
         for index in (4, 5, 6)
     ] + [Event(7 / 8, 7, 2**40, "evict", ())]
+
+
+def test_tells_of_guessing_while_a_sequence_was_here():
+    def guess(time_s, outcome):
+        return Event(time_s, int(time_s), EVERYONE, "guess", ("ngram", outcome))
+
+    events = [
+        guess(1.0, "drafted"),
+        guess(2.0, "does not pay"),
+        Event(3.0, 3, 7, "queue", (5, 0)),
+        guess(4.0, "drafted"),
+        Event(5.0, 5, 7, "finish", ("stop", 3)),
+        guess(6.0, "no rows to spare"),
+    ]
+    assert explain(of_sequence(events, 7)) == [
+        "+0.000 s: queued with a prompt of 5 tokens, 0 requests waiting already",
+        "+0.000 s: from step 2 on, guessing ahead (ngram): does not pay",
+        "+1.000 s: from step 4 on, guessing ahead (ngram): drafted",
+        "+2.000 s: ended (stop) after 3 output tokens",
+    ]
+    assert of_sequence(events, 8) == []

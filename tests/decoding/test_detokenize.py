@@ -66,3 +66,8 @@ def test_control_tokens_are_shown_on_demand():
     tokenizer = TOKENIZERS["byte_level"]
     assert "".join(_parts(tokenizer, [1, 2], skip=True)) == ""
     assert "".join(_parts(tokenizer, [1, 2], skip=False)) == "<|im_start|><|im_end|>"
+
+
+def test_some_control_tokens_can_be_kept_while_others_are_hidden():
+    detokenizer = Detokenizer(TOKENIZERS["byte_level"], keep=[2])
+    assert [detokenizer.push(token_id) for token_id in (1, 2, 1)] == ["", "<|im_end|>", ""]

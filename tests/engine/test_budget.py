@@ -13,7 +13,7 @@ from redline import LLM
 from redline.config.engine import EngineConfig
 from redline.config.memory import GIB, MIB, RESERVE_BYTES
 from redline.config.resolve import AUTO_KV_SHARE, Hardware, resolve_runtime
-from redline.engine import build
+from redline.engine import opening
 from redline.engine.budget import BLOCK_BYTES, TOKEN_BYTES, plan_memory
 from redline.errors import CapacityError, ConfigError
 from redline.models.load import open_files
@@ -109,10 +109,11 @@ def test_auto_takes_no_more_than_a_full_batch_can_fill(files):
 
 @pytest.mark.model
 def test_terms_follow_what_they_depend_on(files):
-    base = plan(files, max_batch=4, max_context=1024).budget
+    common = {"max_batch": 4, "max_context": 1024, "jump_ahead": False}
+    base = plan(files, **common).budget
 
     def changed(**options):
-        budget = plan(files, **({"max_batch": 4, "max_context": 1024} | options)).budget
+        budget = plan(files, **(common | options)).budget
         names = [field for field in budget.__slots__ if getattr(budget, field) != getattr(base, field)]
         return set(names) - {"kv", "table_bytes"}
 
@@ -123,6 +124,7 @@ def test_terms_follow_what_they_depend_on(files):
     assert changed(threads=1) == {"scratch_bytes"}
     assert changed(offload_memory="8MiB") == {"offload_bytes"}
     assert changed(graph_replay=False) == {"graph_bytes"}
+    assert changed(jump_ahead=True) == changed(speculative="ngram") == {"graph_bytes"}
     assert changed(kv_format="int8") == set()
     assert "weight_bytes" in changed(compute="float")
 
@@ -163,7 +165,7 @@ def test_memory_that_is_short_of_a_block_is_refused_by_the_cache(files):
 
 @pytest.mark.model
 def test_no_weight_is_read_of_a_model_that_does_not_fit(monkeypatch):
-    monkeypatch.setattr(build, "hardware", lambda: Hardware(num_cores=1, free_bytes=120 * MIB))
+    monkeypatch.setattr(opening, "hardware", lambda: Hardware(num_cores=1, free_bytes=120 * MIB))
     monkeypatch.setattr("redline.models.load.ModelFiles.load", None)
     with pytest.raises(CapacityError, match="does not fit in memory"):
         LLM(str(smollm2()))
@@ -199,7 +201,18 @@ def test_the_prediction_holds_for_a_larger_model(tmp_path):
     check_prediction("LLM", path, {"max_batch": 4, "threads": 2, "max_context": 512, "kv_memory": "64MiB"})
 
 
-def check_prediction(api, path, options):
+@pytest.mark.slow
+@pytest.mark.model
+def test_the_prediction_covers_a_draft_model():
+    """Of the passes that may be recorded, of many sizes, a run has not all."""
+    drafting = {"method": "draft_model", "model": "smollm2"}
+    options = {"max_batch": 4, "threads": 2, "max_context": 1024, "kv_memory": "64MiB"}
+    check_prediction("LLM", smollm2(), options | {"speculative": drafting}, (-0.01, 0.07))
+
+
+def check_prediction(api, path, options, within=(-MOST_WRONG, MOST_WRONG)):
+    # The graphs of jump-ahead are for requests with a grammar, which come with a parser.
+    options = {"jump_ahead": False, **options}
     command = [sys.executable, "-m", "tests.engine.memory_user", api, str(path), json.dumps(options)]
     root = Path(__file__).parents[2]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), *sys.path])}
@@ -208,5 +221,5 @@ def check_prediction(api, path, options):
     result = json.loads(done.stdout)
     wrong = result["predicted"] / result["used"] - 1
     lines = "\n".join(result["lines"])
-    assert abs(wrong) < MOST_WRONG, f"{wrong:+.2%} of {result['used'] / MIB:.1f} MiB\n{lines}"
+    assert within[0] < wrong < within[1], f"{wrong:+.2%} of {result['used'] / MIB:.1f} MiB\n{lines}"
     print(f"{api} {options}: {result['predicted'] / MIB:.1f} of {result['used'] / MIB:.1f} MiB, {wrong:+.2%}")

@@ -62,6 +62,19 @@ def test_grown_rotary_tables_void_the_graphs(decoder):
     assert after is not before
 
 
+def test_tables_that_another_pass_moved_void_the_graphs_too(decoder):
+    """A long prompt, which runs op by op, or a draft that runs ahead."""
+    stepper = Stepper(decoder, 16, forward=ReplayForward)
+    stepper.step(TOKENS[:1])
+    (before,) = stepper.forward._graphs.values()
+    for rotary in decoder.rotaries:
+        rotary.set_max_context(rotary.max_context)
+    Stepper(decoder, 16).step(TOKENS)
+    stepper.step(TOKENS[1:2])
+    (after,) = stepper.forward._graphs.values()
+    assert after is not before
+
+
 def test_the_least_recently_used_graph_goes(decoder, monkeypatch):
     monkeypatch.setattr(forward, "MAX_GRAPHS", 2)
     stepper = Stepper(decoder, 256, block_size=1, forward=ReplayForward)

@@ -105,9 +105,9 @@ def check(llm, plain, names=PARAMS):
     return got
 
 
-@pytest.mark.parametrize("max_draft_tokens", [1, 2, 3, 7, 15])
-def test_ngrams_of_every_length_change_nothing(plain, computes_all, max_draft_tokens):
-    llm = build(speculative={"method": "ngram", "max_draft_tokens": max_draft_tokens})
+@pytest.mark.parametrize("num_speculative_tokens", [1, 2, 3, 7, 15])
+def test_ngrams_of_every_length_change_nothing(plain, computes_all, num_speculative_tokens):
+    llm = build(speculative={"method": "ngram", "num_speculative_tokens": num_speculative_tokens})
     outputs = check(llm, plain, ["penalties", "stops", "choices", "seeded", "greedy"])
     metrics = [output.metrics for output in outputs]
     assert sum(each.num_accepted_tokens for each in metrics) > 30

@@ -77,13 +77,42 @@ QWEN3 = """{%- set ns = namespace(multi=true, last=messages|length - 1) %}
 {%- for key, value in {"b": 1, "a": [1, 2]}|dictsort %}{{ key }}={{ value }};{% endfor %}
 {%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"""
 
+CALLING = """{%- if tools %}{{- '<|im_start|>system\n' }}
+    {%- for tool in tools %}{{- tool | tojson }}{%- endfor %}{{- '<|im_end|>\n' }}
+{%- endif %}
+{%- for message in messages %}
+    {%- if message.role == "tool" %}
+        {{- '<|im_start|>user\n<tool_response>\n' + message.content + '\n</tool_response><|im_end|>\n' }}
+        {%- continue %}
+    {%- endif %}
+    {{- '<|im_start|>' + message.role + '\n' }}
+    {%- if message.reasoning_content %}{{- '<think>' + message.reasoning_content + '</think>' }}{%- endif %}
+    {{- message.content }}
+    {%- for call in message.tool_calls or [] %}
+        {%- if call.function %}{%- set call = call.function %}{%- endif %}
+        {{- '<tool_call>\n{"name": "' + call.name + '", "arguments": ' }}
+        {{- call.arguments | tojson }}{{- '}\n</tool_call>' }}
+    {%- endfor %}
+    {{- '<|im_end|>\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}
+    {%- if enable_thinking is defined and not enable_thinking %}{{- '<think>\n\n</think>\n\n' }}{%- endif %}
+{%- endif %}"""
+CALL = {"name": "now", "arguments": {"zone": "a < b \u00e9", "deep": [1, {"x": None}]}}
+CALLED = [
+    *TALK,
+    {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"id": "a", "type": "function", "function": CALL}],
+        "reasoning_content": "Hm",
+    },
+    {"role": "tool", "tool_call_id": "a", "content": "12:00"},
+]
 
-@pytest.mark.oracle
-@pytest.mark.parametrize("source", [CHATML, SMOLLM, LLAMA, QWEN3], ids=["chatml", "smollm", "llama", "qwen3"])
-@pytest.mark.parametrize("tools", [None, TOOLS], ids=["plain", "tools"])
-@pytest.mark.parametrize("generate", [True, False])
-def test_equals_transformers(source, tools, generate):
-    transformers = pytest.importorskip("transformers")
+
+def judge_of(transformers, source):
+    """A tokenizer of transformers with our vocabulary and this template."""
     from tokenizers import AddedToken
 
     tokens, merges = byte_level_vocabulary()
@@ -93,6 +122,30 @@ def test_equals_transformers(source, tools, generate):
     )
     judge.add_special_tokens({"additional_special_tokens": [AddedToken("<|endoftext|>")]})
     judge.chat_template = source
+    return judge
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("variables", [{}, {"enable_thinking": False}, {"enable_thinking": True}], ids=str)
+def test_calls_and_their_results_equal_transformers(variables):
+    transformers = pytest.importorskip("transformers")
+    judge, template = judge_of(transformers, CALLING), ChatTemplate(CALLING)
+    options = {"tools": TOOLS, "add_generation_prompt": True, **variables}
+    rendered = template.render(CALLED, **options)
+    assert rendered == judge.apply_chat_template(CALLED, tokenize=False, **options)
+    assert "<tool_response>\n12:00" in rendered and '"zone": "a < b' in rendered
+    expected = judge.apply_chat_template(CALLED, tokenize=True, return_dict=False, **options)
+    assert template.encode_chat(TOKENIZER, CALLED, **options) == expected
+    assert {"tools", "enable_thinking"} <= template.reads
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("source", [CHATML, SMOLLM, LLAMA, QWEN3], ids=["chatml", "smollm", "llama", "qwen3"])
+@pytest.mark.parametrize("tools", [None, TOOLS], ids=["plain", "tools"])
+@pytest.mark.parametrize("generate", [True, False])
+def test_equals_transformers(source, tools, generate):
+    transformers = pytest.importorskip("transformers")
+    judge = judge_of(transformers, source)
     template = ChatTemplate(source, "<|im_start|>", "<|im_end|>")
     for text in NASTY:
         if "<|im" in text or "<|end" in text:

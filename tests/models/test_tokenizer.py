@@ -8,7 +8,7 @@ import time
 from functools import cache
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, decoders, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as Backend
@@ -44,6 +44,17 @@ def test_decoding_returns_the_text(text):
 @given(texts.filter(lambda text: "\u2581" not in text))
 def test_sentencepiece_decoding_returns_the_text(text):
     assert SPM.decode(SPM.encode(text)) == text
+
+
+@pytest.mark.parametrize("prefix", [True, False])
+@given(text=texts.filter(lambda text: "\u2581" not in text))
+@example(text="\n")
+@example(text=" a")
+def test_a_continuation_is_spelled_as_it_stands_behind_other_text(prefix, text):
+    for tokenizer in (TOKENIZER, Tokenizer.from_gguf(sentencepiece_metadata("bpe", prefix=prefix))):
+        ids = tokenizer.encode_continuation(text)
+        assert tokenizer.decode(ids, skip_special_tokens=False, continuation=True) == text
+        assert tokenizer.encode_continuation(text) == ids
 
 
 @given(st.lists(st.integers(0, TOKENIZER.vocab_size + 5)))

@@ -65,9 +65,10 @@ def test_a_step_on_shapes_holds_what_the_real_step_holds(directory, kind, rows, 
     real.watch(monkeypatch)
     stepper.step(list(range(7)), range(7 - rows, 7))
     sized, _ = size_model(directory, backend("cpu"), "float")
-    monkeypatch.setattr(activations, "HeapMemory", lambda: shaped)
-    assert activations.step_bytes(sized, kind, 7, rows) == real.peak_bytes > 0
+    activations._run(sized, kind, shaped, 7, rows)
+    assert shaped.peak_bytes == real.peak_bytes > 0
     assert sum(shaped.taken.values()) == 0 < len(shaped.taken) == len(real.taken)
+    assert activations.step_bytes(sized, kind, 7, rows) >= real.peak_bytes, "scoring may take more, not less"
 
 
 @pytest.fixture(scope="module")

@@ -9,5 +9,6 @@ is kept while it is the token drawn. So the output has the same bits with and wi
 or greedy. For a proposer that names one token, this is rejection sampling: the draft is kept with the
 probability that the model gives it, and what is drawn otherwise has the residual distribution.
 
-proposer.py says what a proposer is, lengths.py decides how much of its drafts is worth computing.
+proposer.py says what a proposer is, lengths.py decides how much of its drafts is worth computing, tree.py
+which other continuations beside them.
 """

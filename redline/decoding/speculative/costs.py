@@ -18,6 +18,11 @@ class StepCosts:
         self._rows: list[int] = []
         self._seconds: dict[int, float] = {}
 
+    @property
+    def known(self) -> bool:
+        """Whether anything was measured."""
+        return bool(self._rows)
+
     def measured(self, rows: int, seconds: float) -> None:
         """A step of so many rows took so long."""
         before = self._seconds.get(rows)

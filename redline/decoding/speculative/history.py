@@ -10,12 +10,13 @@ proposes. No owner is proposed a token of another's: how fast an answer comes te
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 
-from redline.decoding.speculative.match import longest_match
-from redline.decoding.speculative.ngram import NgramDrafter
+from redline.decoding.speculative.match import all_matches, longest_match
+from redline.decoding.speculative.ngram import MOST_OTHERS, NgramDrafter
 from redline.ops.arrays import I32
 
 MAX_OWNERS = 64  # whose answers are kept; the one that was away longest goes
@@ -63,6 +64,19 @@ class HistoryDrafter(NgramDrafter):
             least = max(self._shortest, size + 1)
             match = longest_match(earlier_T, self.known_T, least, self._longest)
             if match:
-                draft: list[int] = earlier_T[match.place : match.place + most].tolist()
-                return draft[: draft.index(END)] if END in draft else draft
-        return self.follow(own, most) if own else []
+                return _before_end(earlier_T, match.place, most)
+        return self.follow(own.place, most) if own else []
+
+    def others(self, most: int) -> Iterator[list[int]]:
+        """Those of the sequence come before those of earlier answers."""
+        yield from super().others(most)
+        earlier_T = self._proposer.answers_T(self._owner)
+        if earlier_T is not None:
+            places = all_matches(earlier_T, self.known_T, self._shortest, self._longest)
+            yield from (_before_end(earlier_T, place, most) for place in islice(places, MOST_OTHERS))
+
+
+def _before_end(earlier_T: I32, place: int, most: int) -> list[int]:
+    """What follows in the same answer."""
+    draft: list[int] = earlier_T[place : place + most].tolist()
+    return draft[: draft.index(END)] if END in draft else draft

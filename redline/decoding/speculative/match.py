@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,14 +23,32 @@ def longest_match(text_T: I32, tail_T: I32, shortest: int, longest: int) -> Matc
     What is negative is none. None: not even the last `shortest` occur. A search through the whole text, of a
     microsecond or two for a thousand tokens.
     """
+    latest, size = 0, 0
+    for places in _ends(text_T, tail_T, longest):
+        latest, size = int(places[-1]), size + 1
+    return Match(latest + 1, size) if size >= shortest else None
+
+
+def all_matches(text_T: I32, tail_T: I32, shortest: int, longest: int) -> Iterator[int]:
+    """The places of all matches, those of the longest first, of these the latest; each once."""
+    by_size = list(_ends(text_T, tail_T, longest))
+    seen: set[int] = set()
+    for places in reversed(by_size[shortest - 1 :]):
+        for place in reversed(places.tolist()):
+            if place not in seen:
+                seen.add(place)
+                yield place + 1
+
+
+def _ends(text_T: I32, tail_T: I32, longest: int) -> Iterator[Any]:
+    """Where the last token of a match is, and another behind it: of matches of one token, of two, ..."""
     if not len(tail_T) or len(text_T) < 2:
-        return None
+        return
     places = np.flatnonzero((text_T[:-1] == tail_T[-1]) & (text_T[1:] >= 0))
-    size = 1 if len(places) else 0
-    while size and size < min(longest, len(tail_T)):
+    size = 1
+    while len(places):
+        yield places
+        if size == min(longest, len(tail_T)):
+            return
         longer = places[places >= size]
-        longer = longer[text_T[longer - size] == tail_T[-1 - size]]
-        if not len(longer):
-            break
-        places, size = longer, size + 1
-    return Match(int(places[-1]) + 1, size) if size >= shortest else None
+        places, size = longer[text_T[longer - size] == tail_T[-1 - size]], size + 1

@@ -8,12 +8,16 @@ code, JSON with its keys), and nothing where it does not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 
 import numpy as np
 
-from redline.decoding.speculative.match import Match, longest_match
+from redline.decoding.speculative.match import Match, all_matches, longest_match
+from redline.decoding.speculative.tree import distinct
 from redline.ops.arrays import I32
+
+MOST_OTHERS = 32  # occurrences that are looked at for branches
 
 
 class NgramProposer:
@@ -54,17 +58,26 @@ class NgramDrafter:
 
     def propose(self, most: int) -> list[int]:
         match = self.match()
-        return self.follow(match, most) if match else []
+        return self.follow(match.place, most) if match else []
+
+    def propose_tree(self, most: int, count: int) -> list[list[int]]:
+        first = self.propose(most)
+        return distinct(chain([first], self.others(most)), count) if first else []
+
+    def others(self, most: int) -> Iterator[list[int]]:
+        """What followed other occurrences, that of propose() among them; the longest matches first."""
+        places = all_matches(self.known_T, self.known_T, self._shortest, self._longest)
+        return (self.follow(place, most) for place in islice(places, MOST_OTHERS))
 
     def match(self) -> Match | None:
         """Where the end of the sequence occurred before."""
         return longest_match(self.known_T, self.known_T, self._shortest, self._longest)
 
-    def follow(self, match: Match, most: int) -> list[int]:
-        """The tokens behind a match of match(); at their end they repeat, for the sequence is in a loop."""
+    def follow(self, place: int, most: int) -> list[int]:
+        """The tokens from the place of a match on; at their end they repeat: the sequence is in a loop."""
         known_T = self.known_T
-        draft: list[int] = known_T[match.place : match.place + most].tolist()
-        period = len(known_T) - match.place
+        draft: list[int] = known_T[place : place + most].tolist()
+        period = len(known_T) - place
         while len(draft) < most:
             draft.append(draft[len(draft) - period])
         return draft

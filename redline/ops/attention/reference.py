@@ -26,8 +26,8 @@ def attention(  # noqa: PLR0913 - the operands of the op
     for s in range(context_lens_S.shape[0]):
         begin, end = int(query_start_S1[s]), int(query_start_S1[s + 1])
         context = int(context_lens_S[s])
-        k_HCD = _gather(xp, read_keys, k_cache, block_size, block_tables_SB[s], context, q_THD)
-        v_HCD = _gather(xp, read_values, v_cache, block_size, block_tables_SB[s], context, q_THD)
+        k_HCD = gather(xp, read_keys, k_cache, block_size, block_tables_SB[s], context, q_THD)
+        v_HCD = gather(xp, read_values, v_cache, block_size, block_tables_SB[s], context, q_THD)
         for t in range(begin, end):
             last = context - end + t
             first = max(0, last + 1 - window) if window else 0
@@ -36,7 +36,7 @@ def attention(  # noqa: PLR0913 - the operands of the op
     return o_THD
 
 
-def _gather(
+def gather(
     xp: Any, read: Any, cache: Any, block_size: int, blocks_B: Any, context: int, like_THD: Any
 ) -> Any:
     """The first `context` keys or values of a sequence, [Hkv, context, D], in the dtype of `like_THD`."""

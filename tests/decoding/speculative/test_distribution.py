@@ -36,14 +36,24 @@ def proposers(logits_VV):
             draft.append(int(likeliest[draft[-1]]))
         return draft
 
+    disturbed_VV = logits_VV + np.random.default_rng(4).standard_normal(logits_VV.shape)
+
+    def other_model(tokens):
+        """The likeliest tokens of a model that resembles this one."""
+        draft = [int(disturbed_VV[tokens[-1]].argmax())]
+        while len(draft) < DRAFTS:
+            draft.append(int(disturbed_VV[draft[-1]].argmax()))
+        return draft
+
     return {
         "greedy": greedy,
+        "other model": other_model,
         "random": lambda tokens: draw.choices(range(VOCAB), k=draw.randint(0, DRAFTS)),
         "constant": lambda tokens: [VOCAB - 1] * DRAFTS,
     }
 
 
-@pytest.mark.parametrize("name", ["greedy", "random", "constant"])
+@pytest.mark.parametrize("name", ["greedy", "other model", "random", "constant"])
 @pytest.mark.parametrize("temperature", [0.7, 1.3])
 def test_transitions_have_the_frequencies_of_the_model(name, temperature, rng):
     logits_VV = rng.standard_normal((VOCAB, VOCAB)).astype(np.float32) * 1.5

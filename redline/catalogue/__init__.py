@@ -1,0 +1,1 @@
+"""The rows of redline/techniques.py, by what they are about."""

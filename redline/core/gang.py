@@ -1,0 +1,32 @@
+"""Gangs: sequences that advance together or not at all, like the beams of one search.
+
+Gang scheduling (Ousterhout, ICDCS 1982): from the moment the first of a gang runs until none does, the batch
+has a place for every one of them. So whoever has started never waits for a place that another gang holds, and
+two searches cannot block each other. It costs the places of beams that are not there yet, or not any more.
+Memory is not reserved: a member gives way like any other sequence, and finds the blocks that it shared again.
+"""
+
+from __future__ import annotations
+
+from redline.errors import RequestError
+
+
+class Gang:
+    """At most `num_places` sequences run at once, each of them in the same step as the others."""
+
+    __slots__ = ("num_places", "num_running")
+
+    def __init__(self, num_places: int) -> None:
+        self.num_places = num_places
+        self.num_running = 0
+
+    def check(self, max_batch: int, token_budget: int | None) -> None:
+        """Raises RequestError when they could never share a step."""
+        limits = [("max_batch", max_batch), ("chunked_prefill", token_budget)]
+        for name, limit in limits:
+            if limit is not None and self.num_places > limit:
+                raise RequestError(
+                    f"best_of is {self.num_places}, but the engine computes at most {limit} sequences in a "
+                    f"step ({name}); lower best_of or raise {name}",
+                    param="best_of",
+                )
