@@ -6,14 +6,15 @@ DONE = "[DONE]"
 MAX_EVENT_BYTES = 16 * 2**20
 
 # Legal inside JSON strings, yet many clients take them for the end of a line.
-_LINE_BREAKS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
+LINE_BREAKS = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
-def encode_event(data: str) -> bytes:
+def encode_event(data: str, name: str | None = None) -> bytes:
     """The bytes of one event. `data` is JSON (or DONE) and holds no CR or LF."""
     if not data.isascii():
-        data = data.translate(_LINE_BREAKS)
-    return f"data: {data}\n\n".encode()
+        data = data.translate(LINE_BREAKS)
+    head = "" if name is None else f"event: {name}\n"
+    return f"{head}data: {data}\n\n".encode()
 
 
 class SSEDecoder:

@@ -27,7 +27,12 @@ class Usage(ResponseModel):
     completion_tokens_details: CompletionTokensDetails | None = None
 
 
-def usage(num_prompt_tokens: int, num_output_tokens: int, num_cached_tokens: int | None) -> Usage:
+def usage(
+    num_prompt_tokens: int,
+    num_output_tokens: int,
+    num_cached_tokens: int | None,
+    num_reasoning_tokens: int = 0,
+) -> Usage:
     """Usage so far; num_cached_tokens is None while the request still runs."""
     counts = Usage(
         prompt_tokens=num_prompt_tokens,
@@ -36,5 +41,5 @@ def usage(num_prompt_tokens: int, num_output_tokens: int, num_cached_tokens: int
     )
     if num_cached_tokens is not None:
         counts.prompt_tokens_details = PromptTokensDetails(cached_tokens=num_cached_tokens)
-        counts.completion_tokens_details = CompletionTokensDetails(reasoning_tokens=0)
+        counts.completion_tokens_details = CompletionTokensDetails(reasoning_tokens=num_reasoning_tokens)
     return counts

@@ -6,8 +6,16 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError, from_json
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    GetJsonSchemaHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, from_json
 
 from redline.errors import RequestError
 
@@ -44,6 +52,22 @@ class RequestModel(BaseModel):
         return present
 
     @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """What pydantic makes of the fields, and what it cannot know: null, unsupported and ignored names."""
+        schema = handler(core_schema)
+        described = handler.resolve_ref_schema(schema)
+        required = described.get("required", [])
+        fields = described.get("properties", {})
+        described["properties"] = {
+            **{name: each if name in required else _or_null(each) for name, each in fields.items()},
+            **{name: {"enum": [None, *accepted]} for name, accepted in cls.unsupported.items()},
+            **{name: {} for name in cls.ignored},
+        }
+        return schema
+
+    @classmethod
     def parse(cls, data: object) -> Self:
         """The checked request. Raises RequestError naming the first field that is wrong."""
         if not isinstance(data, dict):
@@ -77,6 +101,13 @@ class ResponseModel(BaseModel):
         return cls.model_validate_json(text)
 
 
+class WholeModel(ResponseModel):
+    """An object that is sent with all its members, set or not."""
+
+    def to_json(self) -> str:
+        return self.model_dump_json()
+
+
 def parse_json(body: bytes) -> Any:
     """The value of a JSON text in UTF-8, without NaN, Infinity, lone surrogates or deep nesting.
 
@@ -99,12 +130,51 @@ def invalid(
     return PydanticCustomError(kind, "{advice}", context)
 
 
+class _ByType(Discriminator):
+    """A dict in it must not keep unions from being hashed, as a union of unions is."""
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+
+def by_type(*names: str, default: str | None = None, other: str | None = None) -> Discriminator:
+    """What tells the members of a union apart: their `type`, each Tag being "~" and one of `names`.
+
+    `default` is the type of an object that has none, `other` the tag of what is none. The mark keeps tags
+    out of the path of a field in error messages.
+    """
+
+    def tag(value: object) -> str | None:
+        if isinstance(value, dict):
+            found = default if value.get("type") is None else value["type"]
+        elif (found := getattr(value, "type", None)) is None and other is not None:
+            return f"~{other}"
+        return f"~{found}" if isinstance(found, str) and found in names else None
+
+    accepted = ", ".join(names)
+    return _ByType(
+        tag,
+        custom_error_type="type",
+        custom_error_message="{advice}",
+        custom_error_context={"advice": f"it should be one of {accepted}", "param": "type"},
+    )
+
+
 def show(value: object) -> str:
     """A short picture of what a client sent, fit for an error message."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     text = _shorten.repr(value)
     return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "..."
+
+
+def _or_null(schema: JsonSchemaValue) -> JsonSchemaValue:
+    """The schema of a member that may be null, which equals its absence."""
+    if {"type": "null"} in schema.get("anyOf", []):
+        return schema
+    described = {name: schema[name] for name in ("title", "default") if name in schema}
+    rest = {name: value for name, value in schema.items() if name not in described}
+    return {"anyOf": [rest, {"type": "null"}]} | described
 
 
 def _is_one_of(value: object, accepted: tuple[object, ...]) -> bool:
@@ -117,16 +187,24 @@ def _request_error(detail: ErrorDetails) -> RequestError:
     param = _path(loc)
     if detail["type"] == "missing":
         return RequestError(f"{param} is missing; it is required", param=param)
-    value = context.get("value") or show(detail["input"])
+    value = context.get("value") or show(_blamed(detail))
     advice = detail["msg"].replace("Input should", "it should")
     kind = UnsupportedParameter if detail["type"] == "unsupported" else RequestError
     return kind(f"{param} is {value}; {advice}", param=param)
+
+
+def _blamed(detail: ErrorDetails) -> object:
+    """What is wrong: for a member of a union that none of them has, its type."""
+    value = detail["input"]
+    return value.get("type") if detail["type"] == "type" and isinstance(value, dict) else value
 
 
 def _path(loc: tuple[int | str, ...]) -> str:
     """('messages', 0, 'content') -> 'messages[0].content'"""
     text = ""
     for part in loc:
+        if isinstance(part, str) and part.startswith("~"):
+            continue
         name = str(part) if len(str(part)) <= 60 else str(part)[:60] + "..."
         text += f"[{name}]" if isinstance(part, int) else f".{name}"
     return text.removeprefix(".")

@@ -19,17 +19,21 @@ async def read_json(scope: Scope, receive: Receive, timeout_s: float) -> Any:
 
     Raises HTTPError (408, 413, 415), RequestError when it is not JSON, ClientGone.
     """
+    return parse_json(await read_body(scope, receive, timeout_s))
+
+
+async def read_body(scope: Scope, receive: Receive, timeout_s: float) -> bytes:
+    """The JSON text a client sent. Raises as read_json does."""
     _check_media_type(Headers(scope=scope))
     try:
         async with asyncio.timeout(timeout_s):
-            body = await Request(scope, receive).body()
+            return await Request(scope, receive).body()
     except TimeoutError:
         raise HTTPError(
             408, f"the body did not arrive within {timeout_s} s", code="request_timeout", headers=CLOSE
         ) from None
     except ClientDisconnect:
         raise ClientGone from None
-    return parse_json(body)
 
 
 def _check_media_type(headers: Headers) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from redline.errors import RequestError
 from redline.protocol.chat import (
-    AssistantMessage,
     ChatChoice,
     ChatChunk,
     ChatChunkChoice,
@@ -15,13 +16,18 @@ from redline.protocol.chat import (
     ChatLogprobs,
     ChatRequest,
     ChatResponse,
+    TemplateOptions,
     TopLogprob,
 )
 from redline.protocol.wire import ResponseModel
-from redline.server.answer import Answer, Collected
+from redline.server.answer import TEXT, Answer, Collected, add_scores
+from redline.server.chat_formats import ChatFormats
+from redline.server.chat_output import ChatOutput, ParsedOutput, PlainOutput
 from redline.server.endpoint import GenerationEndpoint
 from redline.server.job import Job, sampling_params
-from redline.server.logprobs import finite
+from redline.server.logprobs import finite, id_name
+from redline.server.service import Service
+from redline.server.spoken import Spoken, spoken
 
 if TYPE_CHECKING:
     from redline.config.sampling import SamplingParams
@@ -36,37 +42,77 @@ class ChatEndpoint(GenerationEndpoint[ChatRequest]):
     id_prefix = "chatcmpl-"
     request_type = ChatRequest
 
+    def __init__(self, service: Service) -> None:
+        super().__init__(service)
+        self.formats = ChatFormats(service)
+
     def num_prompts(self, request: ChatRequest) -> int:
         return 1
 
     def params(self, request: ChatRequest) -> SamplingParams:
+        self.formats.check_tools(request)
         logprobs = (request.top_logprobs or 0) if request.logprobs else None
-        return sampling_params(request, max_tokens=request.token_limit, logprobs=logprobs)
+        params = sampling_params(
+            request,
+            max_tokens=request.token_limit,
+            logprobs=logprobs,
+            prompt_logprobs=request.prompt_logprobs,
+        )
+        keep = self.formats.of(request).special_tokens(with_tools=bool(request.offered_tools))
+        return replace(params, keep_special_tokens=keep) if keep else params
 
     def encode(self, request: ChatRequest) -> list[list[int]]:
-        return [self.engine.encode_chat([message.for_template() for message in request.messages])]
+        messages, tools = self.formats.shown(request)
+        token_ids = self.engine.encode_chat(
+            messages,
+            tools or None,
+            request.template_variables,
+            add_generation_prompt=request.add_generation_prompt,
+            continue_final_message=request.continue_final_message,
+        )
+        return [token_ids]
 
-    def answer(self, request: ChatRequest, job: Job) -> ChatAnswer:
-        return ChatAnswer(request, job, self.engine.tokenizer)
+    def answer(self, request: ChatRequest, job: Job) -> Answer[ChatRequest]:
+        tokenizer, output_format = self.engine.tokenizer, self.formats.of(request)
+        return ChatAnswer(request, job, tokenizer, lambda: spoken(request, job, tokenizer, output_format))
 
     def rename(self, request: ChatRequest, error: RequestError) -> None:
         """Name the field the client sent, not the one the engine knows."""
+        super().rename(request, error)
         if error.param == "prompt":
             error.param = "messages"
         if error.param == "max_tokens" and request.max_completion_tokens is not None:
             error.param = "max_completion_tokens"
+        if error.param in TemplateOptions.model_fields:
+            error.param = f"chat_template_kwargs.{error.param}"
 
 
 class ChatAnswer(Answer[ChatRequest]):
     """A role chunk opens each choice, but only once its first token exists."""
 
-    def __init__(self, request: ChatRequest, job: Job, tokenizer: ServedTokenizer) -> None:
+    def __init__(
+        self, request: ChatRequest, job: Job, tokenizer: ServedTokenizer, speaker: Callable[[], Spoken]
+    ) -> None:
+        """`speaker` makes what reads the text of one choice."""
         super().__init__(request, job, tokenizer)
         self._opened: set[int] = set()
+        said = [speaker() for _ in range(job.num_choices)]
+        self._outputs: list[ChatOutput] = [
+            PlainOutput() if each.plain else ParsedOutput(each) for each in said
+        ]
 
-    def chunks(self, prompt: int, delta: Delta) -> list[ResponseModel]:
+    def count(self, prompt: int, delta: Delta) -> None:
+        super().count(prompt, delta)
+        self._outputs[delta.index].add(delta)
+
+    @property
+    def num_reasoning_tokens(self) -> int:
+        return sum(output.num_reasoning_tokens for output in self._outputs)
+
+    def chunks(self, prompt: int, delta: Delta) -> Sequence[ResponseModel]:
         if delta.index in self._opened:
-            return [self._chunk(self._part(delta))]
+            part = self._part(delta)
+            return [self._chunk(part)] if self._says_something(part) else []
         role = ChatChunkChoice(
             index=delta.index,
             delta=ChatDelta(role="assistant", content=""),
@@ -76,18 +122,28 @@ class ChatAnswer(Answer[ChatRequest]):
         opening = self._chunk(role)
         if self.request.return_token_ids and not self._opened:
             opening.prompt_token_ids = self.job.prompts[0]
+        if self.request.prompt_logprobs is not None and not self._opened:
+            opening.prompt_logprobs = self.prompt_logprobs(0)
         self._opened.add(delta.index)
         return [opening, self._chunk(self._part(delta))]
 
+    def _says_something(self, part: ChatChunkChoice) -> bool:
+        """False while the text of a token is held back, and the client wants nothing but text."""
+        if part.finish_reason or part.delta.model_fields_set:
+            return True
+        return bool(self.request.logprobs or self.request.return_token_ids or self.request.continuous_usage)
+
     def _part(self, delta: Delta) -> ChatChunkChoice:
+        output = self._outputs[delta.index]
         part = ChatChunkChoice(
             index=delta.index,
-            delta=ChatDelta(content=delta.text) if delta.text or not delta.finish_reason else ChatDelta(),
+            delta=output.delta(),
             logprobs=self._logprobs(delta.logprobs),
-            finish_reason=delta.finish_reason,
+            finish_reason=output.finish_reason(delta.finish_reason),
         )
         if delta.finish_reason is not None:
             part.stop_reason = delta.stop_reason
+            add_scores(part, delta)
         if self.request.return_token_ids:
             part.token_ids = delta.token_ids
         return part
@@ -103,6 +159,18 @@ class ChatAnswer(Answer[ChatRequest]):
         if self.wants_usage:
             chunk.usage = self.running_usage()
         return chunk
+
+    def text_chunk(self, index: int) -> ResponseModel | None:
+        request, output = self.request, self._outputs[index]
+        if request.logprobs or request.return_token_ids or request.continuous_usage:
+            return None
+        if not isinstance(output, PlainOutput):
+            return None
+        delta = ChatDelta(content=TEXT)
+        return self._chunk(ChatChunkChoice(index=index, delta=delta, logprobs=None, finish_reason=None))
+
+    def new_text(self, delta: Delta) -> str:
+        return self._outputs[delta.index].delta().content or ""
 
     def usage_chunk(self) -> ResponseModel:
         chunk = self._chunk()
@@ -120,17 +188,20 @@ class ChatAnswer(Answer[ChatRequest]):
         )
         if self.request.return_token_ids:
             response.prompt_token_ids = self.job.prompts[0]
+        if self.request.prompt_logprobs is not None:
+            response.prompt_logprobs = self.prompt_logprobs(0)
         return response
 
     def _choice(self, index: int, collected: Collected) -> ChatChoice:
-        message = AssistantMessage(role="assistant", content="".join(collected.text), refusal=None)
+        output = self._outputs[index]
         choice = ChatChoice(
             index=index,
-            message=message,
+            message=output.message(),
             logprobs=self._logprobs(collected.logprobs),
-            finish_reason=collected.finish_reason,
+            finish_reason=output.finish_reason(collected.finish_reason),
             stop_reason=collected.stop_reason,
         )
+        add_scores(choice, collected)
         if self.request.return_token_ids:
             choice.token_ids = collected.token_ids
         return choice
@@ -149,4 +220,6 @@ class ChatAnswer(Answer[ChatRequest]):
         """A token may be part of a character: `bytes` is exact, `token` is for reading."""
         data = self.tokenizer.token_bytes(token_id)
         text = data.decode("utf-8", errors="replace")
+        if self.request.return_tokens_as_token_ids:
+            text = id_name(token_id)
         return TopLogprob(token=text, logprob=finite(logprob), bytes=list(data))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from redline.protocol.completions import (
@@ -11,8 +12,9 @@ from redline.protocol.completions import (
     CompletionResponse,
 )
 from redline.protocol.wire import ResponseModel
-from redline.server.answer import Answer, Collected
+from redline.server.answer import TEXT, Answer, Collected, add_scores
 from redline.server.endpoint import GenerationEndpoint
+from redline.server.infill import infill_prompt
 from redline.server.job import Job, sampling_params
 from redline.server.logprobs import LogprobLister
 
@@ -33,10 +35,19 @@ class CompletionEndpoint(GenerationEndpoint[CompletionRequest]):
         return len(request.prompt)
 
     def params(self, request: CompletionRequest) -> SamplingParams:
-        return sampling_params(request, max_tokens=request.max_tokens, logprobs=request.logprobs)
+        return sampling_params(
+            request,
+            max_tokens=request.max_tokens,
+            logprobs=request.logprobs,
+            prompt_logprobs=request.wanted_prompt_logprobs,
+        )
 
     def encode(self, request: CompletionRequest) -> list[list[int]]:
-        return [self.engine.encode_prompt(prompt) for prompt in request.prompt]
+        prompts: Sequence[str | list[int]] = request.prompt
+        if request.suffix:
+            tokenizer = self.engine.tokenizer
+            prompts = [infill_prompt(tokenizer, prompt, request.suffix) for prompt in prompts]
+        return [self.engine.encode_prompt(prompt) for prompt in prompts]
 
     def answer(self, request: CompletionRequest, job: Job) -> CompletionAnswer:
         return CompletionAnswer(request, job, self.engine.tokenizer)
@@ -60,8 +71,11 @@ class CompletionAnswer(Answer[CompletionRequest]):
             logprobs=self._logprobs(index, delta.logprobs),
             finish_reason=delta.finish_reason,
         )
+        if first and self.request.prompt_logprobs is not None:
+            choice.prompt_logprobs = self.prompt_logprobs(prompt)
         if delta.finish_reason is not None:
             choice.stop_reason = delta.stop_reason
+            add_scores(choice, delta)
         if self.request.return_token_ids:
             choice.token_ids = delta.token_ids
             if first:
@@ -70,6 +84,15 @@ class CompletionAnswer(Answer[CompletionRequest]):
         if self.wants_usage:
             chunk.usage = self.running_usage()
         return [chunk]
+
+    def text_chunk(self, index: int) -> ResponseModel | None:
+        request = self.request
+        if request.logprobs is not None or request.return_token_ids or request.continuous_usage:
+            return None
+        chunk = self._response([CompletionChoice(index=index, text=TEXT, logprobs=None, finish_reason=None)])
+        if self.wants_usage:
+            chunk.usage = None
+        return chunk
 
     def usage_chunk(self) -> ResponseModel:
         chunk = self._response([])
@@ -90,6 +113,9 @@ class CompletionAnswer(Answer[CompletionRequest]):
             finish_reason=collected.finish_reason,
             stop_reason=collected.stop_reason,
         )
+        add_scores(choice, collected)
+        if self.request.prompt_logprobs is not None:
+            choice.prompt_logprobs = self.prompt_logprobs(prompt)
         if self.request.return_token_ids:
             choice.token_ids = collected.token_ids
             choice.prompt_token_ids = self.job.prompts[prompt]
@@ -115,5 +141,21 @@ class CompletionAnswer(Answer[CompletionRequest]):
     def _logprobs(self, index: int, logprobs: list[TokenLogprob] | None) -> CompletionLogprobs | None:
         if self.request.logprobs is None:
             return None
-        lister = self._listers.setdefault(index, LogprobLister(self.tokenizer))
-        return lister.add(logprobs or [])
+        entries: list[tuple[int, TokenLogprob | None]] = [(entry.token_id, entry) for entry in logprobs or []]
+        lister = self._listers.get(index)
+        if lister is None:
+            return self._first_logprobs(index, self.request.logprobs, entries)
+        return lister.add(entries)
+
+    def _first_logprobs(
+        self, index: int, num_top: int, entries: list[tuple[int, TokenLogprob | None]]
+    ) -> CompletionLogprobs:
+        """With those of the prompt, if the choice begins with it."""
+        prompt = index // self.job.params.n
+        echoed = self.job.prompts[prompt] if self.request.echo else []
+        text = self._echoed(prompt)
+        as_ids = self.request.return_tokens_as_token_ids
+        lister = LogprobLister(self.tokenizer, num_top, (echoed, text), as_ids=as_ids)
+        self._listers[index] = lister
+        scored = zip(echoed, self._scored[prompt], strict=True) if echoed else ()
+        return lister.add([*scored, *entries])

@@ -8,21 +8,32 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from redline.errors import RequestError
 from redline.protocol.generation import GenerationRequest
+from redline.protocol.wire import RequestModel
 from redline.server.answer import Answer, Collected
+from redline.server.authentication import caller_of
 from redline.server.body import read_json
-from redline.server.errors import RETRY_AFTER, HTTPError, http_error
+from redline.server.direct_body import direct_body_of
+from redline.server.errors import HTTPError, http_error
 from redline.server.job import Job, check_num_choices
+from redline.server.keys import ApiKey
+from redline.server.metrics import ModelMetrics
+from redline.server.readiness import shutting_down
 from redline.server.request_log import request_id_of
-from redline.server.running import ClientGone, Stopping
+from redline.server.request_record import record_of
+from redline.server.running import ClientGone, Running, Stopping
 from redline.server.service import Service
+from redline.server.standing import standing
 from redline.server.stream import EventStream
+from redline.server.structured import rename_form
+from redline.server.text_chunks import StreamedEvents
+from redline.server.timeouts import start_timeouts
 from redline.server.unknown import UnknownNames
 
 if TYPE_CHECKING:
@@ -40,11 +51,12 @@ class GenerationEndpoint(ABC, Generic[R]):
 
     id_prefix: ClassVar[str]
     request_type: type[R]
+    body_type: ClassVar[type[RequestModel] | None] = None  # what clients send, if parse makes a request of it
 
     def __init__(self, service: Service) -> None:
         self.service = service
         self.engine = service.engine
-        self._unknown = UnknownNames()
+        self.unknown = UnknownNames()
 
     @abstractmethod
     def num_prompts(self, request: R) -> int:
@@ -62,18 +74,29 @@ class GenerationEndpoint(ABC, Generic[R]):
     def answer(self, request: R, job: Job) -> Answer[R]:
         """What collects the answer."""
 
+    def open(self, send: Send) -> EventStream:
+        """What writes a stream."""
+        return EventStream(send)
+
+    def parse(self, data: Any, caller: ApiKey) -> R:
+        """The checked request of `caller`. Raises RequestError."""
+        request = self.request_type.parse(data)
+        self.unknown.report(self.request_type.unknown_names(data))
+        return request
+
     def rename(self, request: R, error: RequestError) -> None:
         """Make an error of the engine name the field of this API."""
+        rename_form(request, error)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        events = EventStream(send)
+        events = self.open(send)
+        events.direct = direct_body_of(scope)
         try:
             await self._serve(scope, receive, send, events)
         except ClientGone:
             self.service.metrics.client_gone()
         except Stopping:
-            error = HTTPError(503, "the server is shutting down", code="shutting_down", headers=RETRY_AFTER)
-            await _report(error, scope, receive, send, events)
+            await _report(shutting_down(), scope, receive, send, events)
         except Exception as error:  # noqa: BLE001  http_error logs what is not the client's fault
             await _report(http_error(error), scope, receive, send, events)
 
@@ -82,53 +105,88 @@ class GenerationEndpoint(ABC, Generic[R]):
         params = self.params(request)
         num_prompts = self.num_prompts(request)
         check_num_choices(num_prompts, params.n, self.service.config.max_choices)
-        async with self.service.running.until_gone(receive):
-            with self.service.waiting.enter(num_prompts) as place:
+        async with self.service.running.until_gone(receive) as running:
+            with self.service.waiting.enter(num_prompts, caller_of(scope)) as place:
+                start_timeouts(running, place, record_of(scope), self.service.config)
                 try:
                     prompts = await asyncio.to_thread(self.encode, request)
+                    place.weigh([len(prompt) for prompt in prompts])
                     job = self._job(scope, request, prompts, params)
                     async with aclosing(self.service.deltas(job, place)) as deltas:
-                        await self._respond(self.answer(request, job), deltas, events, (scope, receive, send))
+                        answer = self.answer(request, job)
+                        await self._respond(answer, deltas, events, running, (scope, receive, send))
                 except RequestError as error:
                     self.rename(request, error)
                     raise
 
     async def _read(self, scope: Scope, receive: Receive) -> R:
         self.service.check_healthy()
-        self.service.waiting.check(1)  # before the body: overload must not fill the memory
+        self.service.waiting.check(1, caller_of(scope))  # before the body: overload must not fill the memory
         data = await read_json(scope, receive, self.service.config.body_timeout_s)
-        request = self.request_type.parse(data)
-        self._unknown.report(self.request_type.unknown_names(data))
+        self.service.check_healthy()  # again: it may have taken long
+        request = self.parse(data, caller_of(scope))
         self.service.check_model(request.model)
         return request
 
     def _job(self, scope: Scope, request: R, prompts: list[list[int]], params: SamplingParams) -> Job:
-        return Job(
+        record = record_of(scope)
+        record.model = request.model
+        record.prompt_tokens = sum(len(prompt) for prompt in prompts)
+        stands = standing(request, caller_of(scope), self.service)
+        job = Job(
             id=self.id_prefix + request_id_of(scope),
             created=int(time.time()),
             model=request.model,
             prompts=prompts,
             params=params,
-            cache_salt=request.cache_salt or "",
+            cache_salt=stands.cache_salt,
+            priority=stands.priority,
+            tenant=stands.tenant,
+            record=record,
         )
+        record.trace.asked(job, stream=request.stream)
+        return job
 
     async def _respond(
-        self, answer: Answer[R], deltas: Deltas, events: EventStream, asgi: tuple[Scope, Receive, Send]
+        self,
+        answer: Answer[R],
+        deltas: Deltas,
+        events: EventStream,
+        running: Running,
+        asgi: tuple[Scope, Receive, Send],
     ) -> None:
         if answer.request.stream:
-            await _stream(answer, deltas, events)
+            await _stream(answer, deltas, events, self.service.metrics)
         else:
             body = await _collect(answer, deltas)
+            running.take_your_time()  # the answer exists; from here on only the client can be slow
             await Response(body, media_type="application/json")(*asgi)
 
 
-async def _stream(answer: Answer[R], deltas: Deltas, events: EventStream) -> None:
-    async for prompt, delta in deltas:
-        answer.count(prompt, delta)
-        await events.write(answer.chunks(prompt, delta))
+async def _stream(answer: Answer[R], deltas: Deltas, events: EventStream, metrics: ModelMetrics) -> None:
+    streamed, job = StreamedEvents(answer, events.encode), answer.job
+
+    def take(delta: Delta) -> bool:
+        """The same as below, without being woken for it."""
+        if delta.finish_reason is not None or not events.direct.ready:
+            return False
+        job.record.count(delta)
+        if body := streamed.of(0, delta):
+            events.direct.write(body)
+            metrics.written(delta)
+        return True
+
+    try:
+        async for prompt, delta in deltas:
+            if body := streamed.of(prompt, delta):
+                await events.write(body)
+                metrics.written(delta)
+            job.shortcut.take = take
+    finally:
+        job.shortcut.take = None
     answer.check_complete()
     if answer.request.include_usage:
-        await events.write([answer.usage_chunk()])
+        await events.write(events.encode(answer.usage_chunk()))
     await events.finish()
 
 

@@ -60,7 +60,18 @@ def http_error(error: Exception) -> HTTPError:
 
 def engine_dead() -> HTTPError:
     """503: nothing can be served until someone restarts the engine."""
-    return HTTPError(503, "the engine has stopped", code="engine_dead", headers=RETRY_AFTER)
+    return unavailable("the engine has stopped", "engine_dead")
+
+
+def unavailable(reason: str, code: str, retry_s: int = 1) -> HTTPError:
+    """503: not here, or not now. The connection is closed, so that the next one may lead elsewhere."""
+    return HTTPError(503, reason, code=code, headers={"retry-after": str(retry_s), **CLOSE})
+
+
+def too_many(reason: str, code: str, retry_s: int) -> HTTPError:
+    """429: slow down."""
+    headers = {"retry-after": str(retry_s)}
+    return HTTPError(429, f"{reason}; try again later", code=code, headers=headers)
 
 
 async def handle_error(request: Request, error: Exception) -> Response:
@@ -85,7 +96,14 @@ def _code_of(error: RequestError) -> str | None:
     return "unsupported_parameter" if isinstance(error, UnsupportedParameter) else None
 
 
+TYPES = {
+    HTTPStatus.UNAUTHORIZED: "authentication_error",
+    HTTPStatus.FORBIDDEN: "permission_error",
+    HTTPStatus.TOO_MANY_REQUESTS: "rate_limit_error",
+}
+
+
 def _type_of(status: int) -> str:
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return "rate_limit_error"
+    if status in TYPES:
+        return TYPES[HTTPStatus(status)]
     return "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request_error"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from redline.config.sampling import SamplingParams
+from redline.core.shortcut import Shortcut
 from redline.errors import RequestError
+from redline.server.request_record import RequestRecord
+from redline.server.structured import structured_outputs
 
 if TYPE_CHECKING:
     from redline.engine.outputs import Delta
@@ -22,7 +26,17 @@ class Job:
     model: str  # the name the client used
     prompts: list[list[int]]
     params: SamplingParams
+    first_prompt: int = 0  # the number of the first of them, in a request that is asked in parts
+    each_params: Sequence[SamplingParams] = ()  # one for each prompt, where they differ
     cache_salt: str = ""  # whose cached prompts these may share
+    priority: int = 0  # the lower goes first
+    tenant: str = ""  # whom fairness counts it for
+    record: RequestRecord = field(default_factory=RequestRecord)
+    shortcut: Shortcut = field(default_factory=Shortcut)
+
+    def engine_id(self, prompt: int) -> str:
+        """What the engine calls the request for one of the prompts."""
+        return engine_id(self.tenant, self.id, self.first_prompt + prompt)
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -34,13 +48,22 @@ class Job:
         """Answers the client gets: n for each prompt."""
         return len(self.prompts) * self.params.n
 
+    def params_of(self, prompt: int) -> SamplingParams:
+        """How the tokens of one prompt are chosen."""
+        return self.each_params[prompt] if self.each_params else self.params
+
     def choice(self, prompt: int, delta: Delta) -> int:
         """The index clients know a choice by."""
         return prompt * self.params.n + delta.index
 
 
+def engine_id(tenant: str, job_id: str, prompt: int) -> str:
+    """The engine knows a request by its owner too. A name has no slash: no id reaches into another's."""
+    return f"{tenant}/{job_id}-{prompt}" if tenant else f"{job_id}-{prompt}"
+
+
 def sampling_params(
-    request: GenerationRequest, *, max_tokens: int | None, logprobs: int | None
+    request: GenerationRequest, *, max_tokens: int | None, logprobs: int | None, prompt_logprobs: int | None
 ) -> SamplingParams:
     """The engine's parameters for a request. Raises RequestError when they contradict each other."""
     only_best = request.top_p == 0  # OpenAI allows 0: nothing but the most likely token
@@ -52,6 +75,21 @@ def sampling_params(
         top_k=1 if only_best else request.top_k,
         top_p=1.0 if only_best else request.top_p,
         min_p=request.min_p,
+        typical_p=request.typical_p,
+        top_n_sigma=request.top_n_sigma,
+        xtc_probability=request.xtc_probability,
+        xtc_threshold=request.xtc_threshold,
+        mirostat=request.mirostat,
+        mirostat_tau=request.mirostat_tau,
+        mirostat_eta=request.mirostat_eta,
+        dola_layer=request.dola_layer,
+        dry_multiplier=request.dry_multiplier,
+        dry_base=request.dry_base,
+        dry_allowed_length=request.dry_allowed_length,
+        dry_penalty_last_n=request.dry_penalty_last_n,
+        dry_sequence_breakers=request.dry_sequence_breakers,
+        bad_words=request.bad_words,
+        allowed_token_ids=request.allowed_token_ids,
         repetition_penalty=request.repetition_penalty,
         presence_penalty=request.presence_penalty,
         frequency_penalty=request.frequency_penalty,
@@ -63,6 +101,14 @@ def sampling_params(
         ignore_eos=request.ignore_eos,
         skip_special_tokens=request.skip_special_tokens,
         logprobs=logprobs,
+        prompt_logprobs=prompt_logprobs,
+        use_beam_search=request.use_beam_search,
+        best_of=request.best_of,
+        length_penalty=request.length_penalty,
+        early_stopping=request.early_stopping,
+        num_beam_groups=request.num_beam_groups,
+        diversity_penalty=request.diversity_penalty,
+        structured_outputs=structured_outputs(request),
     )
 
 

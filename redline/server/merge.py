@@ -16,6 +16,11 @@ async def merge(streams: Sequence[AsyncIterator[T]]) -> AsyncGenerator[tuple[int
     The streams are async generators. All are closed before this one ends, also when it is closed early;
     the first failure of one ends them all and is raised.
     """
+    if len(streams) == 1:  # most requests: without a task and a queue between
+        async with aclosing(cast(AsyncGenerator[T, None], streams[0])) as only:
+            async for each in only:
+                yield 0, each
+        return
     queue: asyncio.Queue[tuple[int, T] | Exception | None] = asyncio.Queue()
     tasks = [asyncio.create_task(_pump(number, stream, queue)) for number, stream in enumerate(streams)]
     try:

@@ -7,7 +7,8 @@ import time
 from starlette.requests import Request
 from starlette.responses import Response
 
-from redline.protocol.models import ModelCard, ModelList
+from redline.config.pooling import POOLING
+from redline.protocol.models import EmbeddingCard, ModelCard, ModelList
 from redline.server.service import Service
 
 
@@ -31,11 +32,18 @@ class ModelsEndpoint:
 
     def _card(self, name: str) -> ModelCard:
         engine = self._service.engine
-        return ModelCard(
-            id=name,
-            object="model",
-            created=self._created,
-            owned_by="redline",
-            root=engine.model_name,
-            max_model_len=engine.max_context,
-        )
+        card = model_card(name, self._created, engine.max_context, engine.embedding_size)
+        card.root = engine.model_name
+        return card
+
+
+def model_card(name: str, created: int, max_context: int, embedding_size: int) -> ModelCard:
+    """What is told of a model under one of its names."""
+    return ModelCard(
+        id=name,
+        object="model",
+        created=created,
+        owned_by="redline",
+        max_model_len=max_context,
+        embedding=EmbeddingCard(dimensions=embedding_size, pooling=POOLING, normalized=True),
+    )

@@ -3,61 +3,69 @@
 from __future__ import annotations
 
 import logging
-import time
 import uuid
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from redline.server.http_metrics import HttpMetrics
+from redline.server.request_record import RequestRecord, keep_record, record_of
+from redline.server.tracing import NullTracing, Tracing
+
 logger = logging.getLogger("redline.server")
 
-_KEY = "redline.request_id"
-MAX_CLIENT_ID_CHARS = 128
+MAX_CLIENT_CHARS = 128
 
 
 def request_id_of(scope: Scope) -> str:
     """The id of a request: unique, and never chosen by a client."""
-    request_id: str = scope[_KEY]
-    return request_id
+    return record_of(scope).id
 
 
 class RequestLog:
     """The outermost layer. The answer carries `x-request-id`; a client's own id goes to the log only."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: HttpMetrics | None = None, tracing: Tracing | None = None
+    ) -> None:
         self._app = app
+        self._metrics = HttpMetrics() if metrics is None else metrics
+        self._tracing = NullTracing() if tracing is None else tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = scope[_KEY] = uuid.uuid4().hex
-        status = 0  # stays 0 when the client left first
+        record = _record(scope)
+        record.trace = self._tracing.start(scope)
+        keep_record(scope, record)
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = [*message["headers"], (b"x-request-id", request_id.encode())]
+                record.status = message["status"]
+                headers = [*message["headers"], (b"x-request-id", record.id.encode())]
                 message = {**message, "headers": headers}
             await send(message)
 
-        start = time.perf_counter()
         try:
             await self._app(scope, receive, send_with_id)
         finally:
-            duration_s = time.perf_counter() - start
-            logger.info(
-                "%s %s %d %.3fs id=%s client_id=%s",
-                _printable(scope["method"]),
-                _printable(scope["path"]),
-                status,
-                duration_s,
-                request_id,
-                _printable(Headers(scope=scope).get("x-request-id", "-")),
-            )
+            record.duration_s = record.elapsed_s()
+            self._metrics.count(scope, record)
+            record.trace.end(record)
+            logger.info("%s", record, extra={"request": record})
+
+
+def _record(scope: Scope) -> RequestRecord:
+    return RequestRecord(
+        id=uuid.uuid4().hex,
+        client_id=_printable(Headers(scope=scope).get("x-request-id", "-")),
+        method=_printable(scope["method"]),
+        path=_printable(scope["path"]),
+    )
 
 
 def _printable(text: str) -> str:
-    """Text of a client, short and without anything that could start a new log line."""
-    return "".join(char if char.isprintable() else "?" for char in text[:MAX_CLIENT_ID_CHARS])
+    """Text of a client, short and without anything that could start a new field or line of the log."""
+    safe = (char if char.isprintable() and char != " " else "?" for char in text[:MAX_CLIENT_CHARS])
+    return "".join(safe)

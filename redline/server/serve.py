@@ -4,136 +4,104 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import signal
-import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from typing import Any
 
-import uvicorn
-
-from redline.errors import ConfigError
-from redline.server.app import build_app
 from redline.server.config import ServerConfig
+from redline.server.connections import raise_file_limit
+from redline.server.draining import DrainingServer
 from redline.server.engine import ServedEngine
-from redline.server.h11_protocol import StrictH11Protocol
-from redline.server.running import RunningRequests
+from redline.server.listening import listening_socket, url_of, warn_of_exposure
 
-logger = logging.getLogger("redline.server")
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
-BACKLOG = 2048
-GRACE_S = 5  # from ending the requests to dropping their connections
-
-
-class DrainingServer(uvicorn.Server):
-    """SIGTERM or SIGINT: accept nothing new, finish what runs, end it when the time is over.
-
-    A second signal ends it at once. Unlike uvicorn's own server it returns afterwards instead of raising
-    the signal again, so that the caller can close the engine.
-    """
-
-    def __init__(self, engine: ServedEngine, config: ServerConfig) -> None:
-        self._running = RunningRequests()
-        self._drain_timeout_s = config.drain_timeout_s
-        app = build_app(engine, config, running=self._running)
-        super().__init__(_uvicorn_config(app, config))
-
-    def stop(self) -> None:
-        """What a signal does; call it on the server's own event loop."""
-        if self.should_exit:
-            self._running.stop_all()
-            self.force_exit = True
-        self.should_exit = True
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Drain. Connections outlive their requests by GRACE_S at most."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.call_later(self._drain_timeout_s, self._running.stop_all)
-        try:
-            await super().shutdown(sockets)
-        finally:
-            deadline.cancel()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Signals are handled by serve."""
-        yield
+STOP = (signal.SIGTERM, signal.SIGINT)
 
 
 async def serve(
-    engine: ServedEngine, config: ServerConfig, *, on_listening: Callable[[str], None] | None = None
-) -> None:
+    engine: ServedEngine | Callable[[], Awaitable[ServedEngine]],
+    config: ServerConfig,
+    *,
+    on_listening: Callable[[str], None] | None = None,
+) -> signal.Signals | None:
     """Serve until SIGTERM or SIGINT, then drain and return. The engine stays open.
 
-    on_listening gets the URL once connections are accepted; by default it is printed. Call it in the main
-    thread.
+    A function may load the engine instead: it is called once the server listens, and every answer is 503
+    until it is done. on_listening gets the URL once
+    requests are served; by default it is printed. SIGHUP reads keys and certificate again. Call it in the
+    main thread.
 
-    Raises ConfigError when the address cannot be listened on.
+    Returns the signal that ended it before it was done: the second one, or one that came before the engine;
+    the process should end by it. None after a drain. Raises ConfigError when a key, a certificate or the
+    address cannot be used, and what the engine raises that does not come.
     """
-    server = DrainingServer(engine, config)
-    loop = asyncio.get_running_loop()
-    for number in SIGNALS:
-        loop.add_signal_handler(number, server.stop)
-    try:
-        await serve_on(server, config, on_listening or _print_url)
-    finally:
-        for number in SIGNALS:
-            loop.remove_signal_handler(number)
+
+    async def get_ready(server: DrainingServer) -> None:
+        server.ready(await engine() if callable(engine) else engine)
+
+    return await serve_when_ready(get_ready, config, on_listening=on_listening)
+
+
+async def serve_when_ready(
+    get_ready: Callable[[DrainingServer], Coroutine[Any, Any, None]],
+    config: ServerConfig,
+    *,
+    on_listening: Callable[[str], None] | None = None,
+) -> signal.Signals | None:
+    """The same for whatever `get_ready` makes the server ready with."""
+    raise_file_limit()
+    server = DrainingServer(None, config)
+    warn_of_exposure(config)
+    with listening_socket(config) as listener, _signals(server, config):
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            await _first(serving, get_ready(server))
+        except _Stopped:
+            return server.stopped_by
+        except BaseException:
+            server.stop()
+            await serving
+            raise
+        (on_listening or _print_url)(url_of(listener, config))
+        await serving
+    return server.killed_by
 
 
 async def serve_on(server: DrainingServer, config: ServerConfig, on_listening: Callable[[str], None]) -> None:
     """serve without signals: the caller stops the server by `stop`."""
-    with _listening_socket(config) as listener:
-        on_listening(_url(listener))
+    with listening_socket(config) as listener:
+        on_listening(url_of(listener, config))
         await server.serve(sockets=[listener])
 
 
-def _uvicorn_config(app: object, config: ServerConfig) -> uvicorn.Config:
-    protocol = type("Protocol", (StrictH11Protocol,), {"header_timeout_s": config.header_timeout_s})
-    return uvicorn.Config(
-        app,  # type: ignore[arg-type]
-        http=protocol,
-        ws="none",
-        loop="asyncio",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        h11_max_incomplete_event_size=config.max_header_bytes,
-        timeout_keep_alive=round(config.keep_alive_s),
-        timeout_graceful_shutdown=round(config.drain_timeout_s) + GRACE_S,
-    )
+class _Stopped(Exception):
+    """The server was stopped before it had an engine."""
 
 
-def _listening_socket(config: ServerConfig) -> socket.socket:
-    """Listening before uvicorn starts, so that the port is known and a refusal is ours to explain.
+async def _first(serving: asyncio.Task[None], getting_ready: Coroutine[Any, Any, None]) -> None:
+    """Wait until the server is ready. Raises _Stopped when serving ends before that."""
+    loading = asyncio.create_task(getting_ready)
+    await asyncio.wait({serving, loading}, return_when=asyncio.FIRST_COMPLETED)
+    if not loading.done():
+        await serving
+        raise _Stopped
+    loading.result()
 
-    The protocol is named because asyncio switches Nagle's algorithm off only where it is; with it on, each
-    event of a stream waits 40 ms for the acknowledgement of the one before.
-    """
-    listener = socket.socket(_family(config.host), socket.SOCK_STREAM, socket.IPPROTO_TCP)
+
+@contextlib.contextmanager
+def _signals(server: DrainingServer, config: ServerConfig) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    handled = [*STOP]
+    for number in STOP:
+        loop.add_signal_handler(number, server.stop, number)
+    if config.api_keys_file is not None or config.tls_cert is not None:  # else it ends the process, as always
+        handled.append(signal.SIGHUP)
+        loop.add_signal_handler(signal.SIGHUP, server.reload)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((config.host, config.port))
-        listener.listen(BACKLOG)
-    except (OSError, UnicodeError, TypeError) as error:  # the last two: no host can have such a name
-        listener.close()
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise ConfigError(
-            f"cannot listen on {config.host} port {config.port}: {reason}; choose another host or port"
-        ) from None
-    return listener
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        yield
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)
 
 
 def _print_url(url: str) -> None:

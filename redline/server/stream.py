@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from http import HTTPStatus
 
 from starlette.types import Send
 
 from redline.protocol.sse import DONE, encode_event
 from redline.protocol.wire import ResponseModel
+from redline.server.direct_body import DirectBody, NoDirectBody
 from redline.server.errors import HTTPError
 
 HEADERS = [
@@ -25,10 +25,15 @@ class EventStream:
     def __init__(self, send: Send) -> None:
         self._send = send
         self.started = False
+        self.direct: DirectBody | NoDirectBody = NoDirectBody()
 
-    async def write(self, chunks: Iterable[ResponseModel]) -> None:
-        """Send chunks, those of one call together."""
-        await self._body(b"".join(encode_event(chunk.to_json()) for chunk in chunks))
+    def encode(self, chunk: ResponseModel) -> bytes:
+        """One chunk as an event."""
+        return encode_event(chunk.to_json())
+
+    async def write(self, events: bytes) -> None:
+        """Send encoded chunks."""
+        await self._body(events)
 
     async def finish(self) -> None:
         """Say that nothing follows."""

@@ -1,11 +1,29 @@
 import pytest
 
+from redline.config.sampling import SamplingParams
 from redline.errors import RequestError
 from redline.protocol.chat import ChatRequest
 from redline.protocol.completions import CompletionRequest
 from redline.protocol.wire import UnsupportedParameter, parse_json
+from redline.server.job import sampling_params
 
 MESSAGES = [{"role": "user", "content": "hi"}]
+
+CALL = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+def calling(arguments):
+    call = {**CALL, "function": {"name": "f", "arguments": arguments}}
+    return {"role": "assistant", "tool_calls": [call]}
+
+
+def tool(name, **members):
+    return {"type": "function", "function": {"name": name, **members}}
+
+
+def allowed(*names):
+    tools = [{"type": "function", "function": {"name": name}} for name in names]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": tools}}
 
 
 def chat(**fields):
@@ -36,7 +54,7 @@ def test_every_unsupported_name_accepts_null_and_its_defaults_and_nothing_else(r
 
 def test_true_is_not_taken_for_one():
     with pytest.raises(UnsupportedParameter):
-        chat(best_of=True)
+        completion(include_reasoning=1)
     with pytest.raises(RequestError) as caught:
         chat(n=True)
     assert caught.value.param == "n"
@@ -107,9 +125,20 @@ def test_other_biases_are_refused(value):
         ({"role": "user", "content": [{"type": "image_url", "image_url": {}}]}, "messages[0].content"),
         ({"role": "user", "content": [{"type": "text"}]}, "messages[0].content"),
         ({"role": "robot", "content": "x"}, "messages[0].role"),
-        ({"role": "tool", "content": "x"}, "messages[0].role"),
+        ({"role": "tool", "content": "x"}, "messages[0].tool_call_id"),
+        ({"role": "tool", "content": "x", "tool_call_id": "a"}, "messages[0].tool_call_id"),
+        ({"role": "tool", "tool_call_id": "a"}, "messages[0].content"),
         ({"content": "x"}, "messages[0].role"),
-        ({"role": "assistant", "content": "x", "tool_calls": [{}]}, "messages[0].tool_calls"),
+        ({"role": "assistant", "content": "x", "tool_calls": [{}]}, "messages[0].tool_calls[0].id"),
+        ({"role": "user", "content": "x", "tool_calls": [CALL]}, "messages[0].tool_calls"),
+        ({"role": "assistant", "tool_calls": [CALL] * 129}, "messages[0].tool_calls"),
+        (calling("{"), "messages[0].tool_calls[0].function.arguments"),
+        (calling("[1]"), "messages[0].tool_calls[0].function.arguments"),
+        (calling('{"a": NaN}'), "messages[0].tool_calls[0].function.arguments"),
+        (calling("[" * 100_000), "messages[0].tool_calls[0].function.arguments"),
+        (calling('{"a": ' + "9" * 5000 + "}"), "messages[0].tool_calls[0].function.arguments"),
+        (calling({}), "messages[0].tool_calls[0].function.arguments"),
+        ({"role": "assistant", "tool_calls": []}, "messages[0].content"),
         ("text", "messages[0]"),
     ],
 )
@@ -140,9 +169,66 @@ def test_text_parts_are_joined_and_developer_is_system():
         ({"top_logprobs": 2}, "top_logprobs"),
         ({"logprobs": False, "top_logprobs": 2}, "top_logprobs"),
         ({"max_tokens": 2, "max_completion_tokens": 3}, "max_tokens"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
-        ({"tools": [{}]}, "tools"),
+        ({"tools": {}}, "tools"),
+        ({"tools": [{}]}, "tools[0].type"),
+        ({"tools": [{"type": "retrieval"}]}, "tools[0].type"),
+        ({"tools": [{"type": "function"}]}, "tools[0].function"),
+        ({"tools": [tool("a b")]}, "tools[0].function.name"),
+        ({"tools": [tool("a\n")]}, "tools[0].function.name"),
+        ({"tools": [tool("")]}, "tools[0].function.name"),
+        ({"tools": [tool("a" * 129)]}, "tools[0].function.name"),
+        ({"tools": [tool("a", description="x" * 32_769)]}, "tools[0].function.description"),
+        ({"tools": [tool("a", parameters=[])]}, "tools[0].function.parameters"),
+        ({"tools": [tool("a", parameters={"type": "string"})]}, "tools[0].function.parameters.type"),
+        ({"tools": [tool("a"), tool("b"), tool("a")]}, "tools"),
+        ({"tools": [tool(f"f{number}") for number in range(129)]}, "tools"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tools": [tool("a")], "tool_choice": {"type": "function"}}, "tool_choice.function"),
+        (
+            {"tools": [tool("a")], "tool_choice": {"type": "custom", "function": {"name": "a"}}},
+            "tool_choice.type",
+        ),
+        (
+            {"tools": [tool("a")], "tool_choice": {"type": "function", "function": {"name": "b"}}},
+            "tool_choice",
+        ),
+        ({"continue_final_message": True, "add_generation_prompt": False}, "messages[0]"),
+        (
+            {"continue_final_message": True, "messages": [*MESSAGES, {"role": "assistant", "content": "a"}]},
+            "add_generation_prompt",
+        ),
+        ({"documents": "text"}, "documents"),
+        ({"documents": ["text"]}, "documents[0]"),
+        ({"tool_choice": "always"}, "tool_choice"),
+        ({"parallel_tool_calls": "yes"}, "parallel_tool_calls"),
+        ({"reasoning_effort": "huge"}, "reasoning_effort"),
+        ({"chat_template_kwargs": {"tokenize": True}}, "chat_template_kwargs.tokenize"),
+        ({"chat_template_kwargs": {"enable_thinking": "no"}}, "chat_template_kwargs.enable_thinking"),
+        ({"chat_template_kwargs": [1]}, "chat_template_kwargs"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {}}},
+            "response_format.json_schema.schema",
+        ),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
+        ({"response_format": {"type": "json_object"}, "regex": "a"}, "regex"),
+        ({"guided_choice": ["a"], "structured_outputs": {"regex": "a"}}, "guided_choice"),
+        ({"guided_choice": "a"}, "guided_choice"),
+        ({"guided_decoding_backend": "xgrammar"}, "guided_decoding_backend"),
+        (
+            {"structured_outputs": {"json": {}, "disable_additional_properties": True}},
+            "structured_outputs.disable_additional_properties",
+        ),
         ({"chat_template": "{{ 1 }}"}, "chat_template"),
+        ({"typical_p": 0}, "typical_p"),
+        ({"mirostat": 3}, "mirostat"),
+        ({"mirostat": True}, "mirostat"),
+        ({"bad_words": "word"}, "bad_words"),
+        ({"bad_words": [1]}, "bad_words[0]"),
+        ({"allowed_token_ids": [1.5]}, "allowed_token_ids[0]"),
+        ({"allowed_token_ids": [1] * 16385}, "allowed_token_ids"),
+        ({"logits_processors": ["module.name"]}, "logits_processors"),
+        ({"custom_logit_processor": "code"}, "custom_logit_processor"),
     ],
 )
 def test_contradictions_and_unsupported_values_are_named(fields, param):
@@ -153,9 +239,17 @@ def test_contradictions_and_unsupported_values_are_named(fields, param):
 
 def test_completions_refuse_what_they_cannot_do():
     for fields, param in (
-        ({"best_of": 2}, "best_of"),
-        ({"echo": True, "logprobs": 1}, "echo"),
-        ({"suffix": "x"}, "suffix"),
+        ({"best_of": 0}, "best_of"),
+        ({"length_penalty": 11}, "length_penalty"),
+        ({"early_stopping": "always"}, "early_stopping"),
+        ({"early_stopping": 1}, "early_stopping"),
+        ({"use_beam_search": 1}, "use_beam_search"),
+        ({"num_beam_groups": 0}, "num_beam_groups"),
+        ({"diversity_penalty": -1}, "diversity_penalty"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"prompt_logprobs": 21}, "prompt_logprobs"),
+        ({"logprob_start_len": 2}, "logprob_start_len"),
+        ({"suffix": 5}, "suffix"),
         ({"logprobs": 6}, "logprobs"),
         ({"logprobs": True}, "logprobs"),
     ):
@@ -163,6 +257,22 @@ def test_completions_refuse_what_they_cannot_do():
             completion(**fields)
         assert caught.value.param == param
     assert completion(best_of=2, n=2).n == 2
+    assert completion(max_tokens=0, echo=True).max_tokens == 0
+
+
+@pytest.mark.parametrize(
+    "fields, wanted",
+    [
+        ({}, None),
+        ({"echo": True}, None),
+        ({"logprobs": 2}, None),
+        ({"echo": True, "logprobs": 0}, 0),
+        ({"prompt_logprobs": 7}, 7),
+        ({"prompt_logprobs": 1, "echo": True, "logprobs": 3}, 3),
+    ],
+)
+def test_prompts_are_scored_for_echo_and_when_asked_for(fields, wanted):
+    assert completion(**fields).wanted_prompt_logprobs == wanted
 
 
 @pytest.mark.parametrize(
@@ -211,3 +321,66 @@ def test_messages_stay_short_whatever_was_sent():
 
 def test_unknown_names_are_told_apart_from_known_ones():
     assert ChatRequest.unknown_names({"$schema": 1, "user": "u", "tools": [], "top_k": 1}) == {"$schema"}
+
+
+def test_a_call_and_its_result_reach_the_template_as_objects():
+    call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": '{"x": [1, 2.5]}'}}
+    messages = [
+        *MESSAGES,
+        {"role": "assistant", "content": None, "tool_calls": [call], "reasoning_content": "hm"},
+        {"role": "tool", "tool_call_id": "a", "content": "7", "name": "f"},
+        {"role": "assistant", "content": "x", "reasoning": "ha", "tool_calls": []},
+    ]
+    _, called, result, answered = [message.for_template() for message in chat(messages=messages).messages]
+    assert called == {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{**call, "function": {"name": "f", "arguments": {"x": [1, 2.5]}}}],
+        "reasoning": "hm",
+        "reasoning_content": "hm",
+    }
+    assert result == {"role": "tool", "content": "7", "tool_call_id": "a", "name": "f"}
+    assert answered == {"role": "assistant", "content": "x", "reasoning": "ha", "reasoning_content": "ha"}
+    empty = chat(messages=[calling("")]).messages[0].for_template()
+    assert empty["tool_calls"][0]["function"]["arguments"] == {}
+
+
+def test_a_result_names_a_call_that_came_before_it():
+    result = {"role": "tool", "tool_call_id": "a", "content": "7"}
+    with pytest.raises(RequestError) as caught:
+        chat(messages=[*MESSAGES, result, calling("{}")])
+    assert caught.value.param == "messages[1].tool_call_id" and "'a'" in str(caught.value)
+    chat(messages=[*MESSAGES, calling("{}"), result, result])
+
+
+def test_tools_reach_the_template_whole_and_with_what_they_left_out():
+    schema = {"type": "object", "properties": {"x": {"type": "integer"}}, "required": ["x"]}
+    tools = [tool("f", description="d", parameters=schema, strict=True), tool("g")]
+    request = chat(tools=tools)
+    assert [each.for_template() for each in request.offered_tools] == [
+        tool("f", description="d", parameters=schema),
+        tool("g", description="", parameters={"type": "object", "properties": {}}),
+    ]
+    assert chat(tools=tools, tool_choice="none").offered_tools == []
+
+
+def test_what_a_template_may_be_told():
+    request = chat(reasoning_effort="low", chat_template_kwargs={"enable_thinking": False, "thinking": None})
+    assert request.template_variables == {"enable_thinking": False, "reasoning_effort": "low"}
+    assert chat().template_variables == {}
+
+
+def test_defaults_are_those_of_sampling_params():
+    """What a client leaves out is what the library does without it."""
+    request, params = chat(), SamplingParams()
+    shared = ChatRequest.model_fields.keys() & set(SamplingParams.__slots__) - {"max_tokens", "logprobs"}
+    assert {"typical_p", "dry_sequence_breakers", "mirostat_tau", "bad_words"} < shared
+
+    def value(source, name):
+        found = getattr(source, name)
+        return tuple(found) if isinstance(found, list) else found
+
+    for name in shared:
+        assert value(request, name) == value(params, name), name
+    whole = sampling_params(request, max_tokens=16, logprobs=None, prompt_logprobs=None)
+    assert whole == params

@@ -67,13 +67,13 @@ class RunningServer:
         return self.raw(post_bytes(path, content, **headers))
 
     def get(self, path: str) -> tuple[int, dict[str, str], bytes]:
-        return self.raw(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        return self.raw(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
 
 
 def post_bytes(path: str, content: bytes, **headers: str) -> bytes:
     """A whole request."""
     fields = {
-        "host": "x",
+        "host": "localhost",
         "content-type": "application/json",
         "content-length": str(len(content)),
         "connection": "close",

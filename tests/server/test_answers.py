@@ -24,8 +24,15 @@ NAN, INF = float("nan"), float("inf")
 )
 def test_log_probabilities_are_numbers_that_json_has(logprob, sent):
     assert finite(logprob) == sent
-    lists = LogprobLister(ByteTokenizer()).add([TokenLogprob(97, logprob, 1, [(98, logprob)])])
+    lists = LogprobLister(ByteTokenizer(), 1).add([(97, TokenLogprob(97, logprob, 1, [(98, logprob)]))])
     assert json.loads(lists.to_json())["top_logprobs"] == [{"b": sent, "a": sent}]
+
+
+def test_offsets_count_the_echoed_text_and_not_the_token_that_begins_it():
+    """256 is a token that stands before every prompt and not in its text."""
+    lister = LogprobLister(ByteTokenizer(), 0, echoed=([256, *b"ab"], "ab"))
+    lists = lister.add([(token, None) for token in [256, *b"abc"]])
+    assert (lists.tokens, lists.text_offset) == (["</s>", "a", "b", "c"], [0, 0, 1, 2])
 
 
 def answer(n):
@@ -48,7 +55,7 @@ def test_a_choice_that_ends_twice_or_never_is_a_bug_that_is_noticed():
 class SilentEngine(FakeEngine):
     """Ends its streams without a finish reason."""
 
-    async def stream(self, prompt, params, *, request_id=None, priority=0, cache_salt=""):
+    async def stream(self, prompt, params, *, request_id=None, **standing):
         yield Delta(request_id=request_id, text="x", token_ids=[120])
 
 

@@ -32,6 +32,18 @@ BOTH = {
     "presence_penalty": 2,
     "frequency_penalty": 2,
     "repetition_penalty": 100,
+    "typical_p": 1,
+    "top_n_sigma": 100,
+    "xtc_probability": 1,
+    "xtc_threshold": 1,
+    "mirostat": 2,
+    "mirostat_tau": 100,
+    "mirostat_eta": 1,
+    "dola_layer": 1024,
+    "dry_multiplier": 100,
+    "dry_base": 100,
+    "dry_allowed_length": 2**31 - 1,
+    "dry_penalty_last_n": 2**31 - 1,
 }
 FIELDS = [
     *(
@@ -47,6 +59,10 @@ FIELDS = [
     *((path, field, None) for path in BASE for field in ("stop_token_ids", "logit_bias", "priority", "stop")),
     *((path, field, None) for path in BASE for field in ("stream", "ignore_eos", "model", "stream_options")),
     *((path, field, None) for path in BASE for field in ("length_penalty", "prompt_logprobs", "echo")),
+    *((CHAT, field, None) for field in ("tools", "tool_choice", "parallel_tool_calls", "include_reasoning")),
+    *((CHAT, field, None) for field in ("reasoning_effort", "chat_template_kwargs")),
+    *((path, field, None) for path in BASE for field in ("bad_words", "allowed_token_ids")),
+    *((path, field, None) for path in BASE for field in ("dry_sequence_breakers", "logits_processors")),
     (CHAT, "messages", None),
     (COMPLETIONS, "prompt", None),
 ]
@@ -179,6 +195,15 @@ def test_a_missing_model_names_it_and_an_unknown_one_is_404(talker):
     assert (status, error["param"], error["code"]) == (404, "model", "model_not_found")
 
 
+def test_calls_of_anybody_but_an_assistant_are_named_not_called_missing(talker):
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    message = {"role": "user", "content": "x", "tool_calls": [call]}
+    status, answer = talker.check(CHAT, json.dumps({**BASE[CHAT], "messages": [message]}).encode())
+    error = json.loads(answer)["error"]
+    assert (status, error["param"]) == (400, "messages[0].tool_calls")
+    assert error["message"].startswith("messages[0].tool_calls is ['f']; only an assistant makes calls")
+
+
 def test_harmless_oddities_are_accepted(talker):
     for body in (
         b'{"model":"a","model":"fake-model","prompt":"x"}',
@@ -189,6 +214,7 @@ def test_harmless_oddities_are_accepted(talker):
         assert talker.check(COMPLETIONS, body)[0] == 200
 
 
+MESSAGE_FIELDS = ["name", "tool_calls", "tool_call_id", "reasoning", "reasoning_content"]
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -206,7 +232,7 @@ names = sorted(
 @given(
     path=st.sampled_from(sorted(BASE)),
     fields=st.dictionaries(st.sampled_from(names), json_values, max_size=4),
-    message=st.dictionaries(st.sampled_from(["role", "content", "name", "tool_calls"]), json_values),
+    message=st.dictionaries(st.sampled_from(["role", "content", *MESSAGE_FIELDS]), json_values),
 )
 def test_any_values_in_any_fields(talker, path, fields, message):
     body = {"max_tokens": 2, **BASE[path], **fields}

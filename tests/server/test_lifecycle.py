@@ -1,14 +1,17 @@
 """Clients that leave, queues that fill, engines that die, servers that stop."""
 
+import asyncio
 import json
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from redline.errors import CapacityError, QueueFull
+from redline.server.running import RunningRequests, Stopping
 from tests.server.fake_engine import FakeEngine
 from tests.server.running_server import RunningServer, eventually, post_bytes, read_response
 
@@ -183,17 +186,43 @@ def test_a_dead_engine_is_503_everywhere(own_server):
 
 
 def test_stopping_finishes_what_runs_and_accepts_nothing_new():
-    engine = FakeEngine(step_s=0.005)
+    engine = FakeEngine()
+    engine.held = True
     server = RunningServer(engine)
     with server, send(server, PATHS[0], max_tokens=40) as connection:
         eventually(lambda: engine.running, "request runs")
+        assert server.get("/health")[0] == 200
         server.stop()
-        eventually(lambda: not _accepts(server), "port closed")
-        assert engine.running
+        eventually(lambda: server.get("/health")[0] == 503, "not ready")
+        for answer in (server.get("/health"), server.post(PATHS[0], request()), server.post(PATHS[1], b"{")):
+            assert error_of(answer) == (503, "shutting_down") and int(answer[1]["retry-after"]) >= 1
+        kept_alive = server.raw(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert kept_alive[1]["connection"] == "close"  # the next connection may lead to another server
+        for _ in range(5):  # and goes on saying so for as long as it drains
+            time.sleep(0.1)
+            assert error_of(server.get("/health")) == (503, "shutting_down")
+        assert len(engine.seen) == 1 and engine.running
+        engine.held = False
         status, headers, body = read_response(connection)
         assert status == 200 and json.loads(body)["usage"]["completion_tokens"] == 40
         server.join()
-    assert engine.aborted == {}
+    assert engine.aborted == {} and not _accepts(server)
+
+
+def test_a_body_that_comes_after_the_stop_is_too_late():
+    engine = FakeEngine()
+    engine.held = True
+    content = json.dumps(request()).encode()
+    with RunningServer(engine) as server, send(server, PATHS[0]), server.connect() as late:
+        eventually(lambda: engine.running, "request runs")
+        late.sendall(post_bytes(PATHS[0], content)[:-5])
+        eventually(lambda: len(server.server.server_state.tasks) == 2, "the late one is being read")
+        server.stop()
+        eventually(lambda: server.get("/health")[0] == 503, "not ready")
+        late.sendall(content[-5:])
+        assert error_of(read_response(late)) == (503, "shutting_down")
+        engine.held = False
+    assert len(engine.seen) == 1
 
 
 @pytest.mark.parametrize("second_signal", [False, True])
@@ -205,11 +234,22 @@ def test_what_runs_too_long_is_ended(second_signal):
             eventually(lambda: len(engine.running) == 1, "one runs")
             server.stop()
             if second_signal:
-                eventually(lambda: not _accepts(server), "port closed")
+                eventually(lambda: server.get("/health")[0] == 503, "not ready")
                 server.stop()
             assert error_of(read_response(queued)) == (503, "shutting_down")
         server.join()
     assert len(engine.aborted) == 1
+
+
+def test_what_comes_after_the_end_of_all_requests_is_ended_too():
+    async def enter():
+        running = RunningRequests()
+        running.stop_all()
+        async with running.until_gone(asyncio.Event().wait):
+            pytest.fail("it runs")
+
+    with pytest.raises(Stopping):
+        asyncio.run(enter())
 
 
 def test_a_stream_that_runs_too_long_ends_with_an_error_event():

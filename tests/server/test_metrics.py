@@ -34,7 +34,7 @@ def test_names_of_vllm_and_our_own_have_the_same_values(own_server):
         "generation_tokens_total": 10,
         "prefix_cache_queries_total": 3,
         "prefix_cache_hits_total": 3,
-        "http_requests_client_disconnected_total": None,
+        "http_requests_client_disconnected_total": 0,
         "request_prompt_tokens_sum": 3,
         "request_generation_tokens_sum": 10,
         "request_params_n_sum": 2,
@@ -57,6 +57,13 @@ def test_names_of_vllm_and_our_own_have_the_same_values(own_server):
     assert not any(name[0].endswith("_created") for name in got)
 
 
+def test_steps_are_counted_by_what_became_of_guessing(own_server):
+    got = samples(own_server)
+    for outcome, count in (("drafted", 2), ("does not pay", 5)):
+        labels = (("method", "ngram"), ("outcome", outcome))
+        assert got[("redline:spec_decode_steps_total", *labels)] == count
+
+
 def test_gauges_show_what_runs_and_waits():
     engine = FakeEngine(capacity=1)
     engine.held = True
@@ -72,13 +79,21 @@ def test_gauges_show_what_runs_and_waits():
 def test_hostile_requests_add_no_series(own_server):
     server = own_server
     server.post("/v1/completions", {"model": "fake-model", "prompt": "x", "max_tokens": 1})
+    _hostile(server, 0)
+    samples(server)  # the request for them is one more path
     before = samples(server).keys()
-    for number in range(20):
-        server.raw(
-            f"BREW{number} /p{number} HTTP/1.1\r\nHost: h{number}\r\nConnection: close\r\n\r\n".encode()
-        )
-        server.post("/v1/completions", {"model": f"m{number}", "prompt": "x", "user": f"u{number}"})
+    for number in range(1, 20):
+        _hostile(server, number)
     assert samples(server).keys() == before
+    assert {dict(labels)["path"] for name, *labels in before if name == "redline:http_requests_total"} == {
+        "/v1/completions", "/v1/models/{name:path}", "/metrics", "other"
+    }  # fmt: skip
+
+
+def _hostile(server, number):
+    for line in (f"BREW{number} /p{number}", f"GET /v1/models/m{number}", f"M{number} /v1/completions"):
+        server.raw(f"{line} HTTP/1.1\r\nHost: 127.0.1.{number}\r\nConnection: close\r\n\r\n".encode())
+    server.post("/v1/completions", {"model": f"m{number}", "prompt": "x", "user": f"u{number}"})
 
 
 def test_health_answers_while_a_long_prompt_is_encoded(own_server):
@@ -106,6 +121,22 @@ def test_a_request_is_explained_by_the_id_of_its_answer(own_server):
     prompt = {"choices": [["+0.000 s: queued"]]}
     assert status == 200
     assert json.loads(told) == {"id": answer["id"], "object": "redline.request", "prompts": [prompt, prompt]}
+
+
+def test_a_request_is_explained_to_the_key_that_asked_alone():
+    body = {"model": "fake-model", "prompt": "abc", "max_tokens": 2}
+    with RunningServer(api_keys=("sk-alice-123", "sk-bob-45678")) as server:
+
+        def explained(request_id, key):
+            head = (
+                f"GET /v1/redline/requests/{request_id} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            )
+            return server.raw(f"{head}x-api-key: {key}\r\n\r\n".encode())[0]
+
+        request_id = json.loads(server.post("/v1/completions", body, x_api_key="sk-alice-123")[2])["id"]
+        assert explained(request_id, "sk-alice-123") == 200
+        for spelling in (request_id, f"api-key-1/{request_id}", f"api-key-1%2F{request_id}"):
+            assert explained(spelling, "sk-bob-45678") == 404
 
 
 def test_an_unknown_request_is_a_404(own_server):

@@ -146,6 +146,21 @@ def test_echo(client):
         assert "".join(c.choices[0].text for c in chunks if c.choices[0].index == index) == "SAY:xx"
 
 
+def test_echo_with_logprobs(client):
+    """The fake engine scores every token of a prompt but the first with -1.5, and finds EOS likelier."""
+    options = {"model": MODEL, "prompt": "SAY:\u00e9", "echo": True, "logprobs": 1}
+    logprobs = client.completions.create(**options).choices[0].logprobs
+    name, rest = ["bytes:\\xc3", "bytes:\\xa9"], ["S", "A", "Y", ":"]
+    assert logprobs.tokens == [*rest, *name, *name, "</s>"]
+    assert logprobs.token_logprobs == [None] + [-1.5] * 5 + [-0.5] * 3
+    assert logprobs.text_offset == [0, 1, 2, 3, 4, 4, 5, 5, 6]
+    assert logprobs.top_logprobs[:2] == [None, {"</s>": -0.25, "A": -1.5}]
+    chunks = list(client.completions.create(**options, stream=True))
+    assert [offset for c in chunks for offset in c.choices[0].logprobs.text_offset] == logprobs.text_offset
+    both = client.completions.create(**options, extra_body={"prompt_logprobs": 3}).choices[0]
+    assert both.logprobs == logprobs and [*both.prompt_logprobs[2]] == ["256", "65", "66", "89"]
+
+
 def test_token_ids_are_returned_when_asked_for(client):
     extra = {"return_token_ids": True}
     chat = client.chat.completions.create(model=MODEL, messages=said("ab"), extra_body=extra)
@@ -235,7 +250,10 @@ def test_errors_are_mapped_before_any_event(client, stream):
     assert caught.value.param == "prompt"
     with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(
-            model=MODEL, messages=MESSAGES, tools=[{"type": "function"}], stream=stream
+            model=MODEL,
+            messages=MESSAGES,
+            tools=[{"type": "function", "function": {"name": "f"}}],
+            stream=stream,
         )
     assert (caught.value.code, caught.value.param) == ("unsupported_parameter", "tools")
 

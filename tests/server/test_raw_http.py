@@ -9,13 +9,14 @@ import pytest
 from redline.errors import ConfigError
 from redline.server.config import ServerConfig
 from redline.server.limits import LimitGuard
-from redline.server.serve import _listening_socket
+from redline.server.listening import listening_socket
 from tests.server.running_server import RunningServer, eventually, post_bytes, read_response
 
 BODY = json.dumps({"model": "fake-model", "prompt": "x", "max_tokens": 2}).encode()
 PATH = "/v1/completions"
 CHUNKED = (
-    f"POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\n"
+    "content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
 ).encode()
 
 
@@ -50,12 +51,12 @@ def error_of(answer, status, code):
         (b"GET /health\r\n\r\n", 400),
         (b"GET /health HTTP/1.1\r\n\r\n", 400),  # no Host
         (b"GET /health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
-        (b"GET /he alth HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        (b"GET /health HTTP/1.1\r\nHost: x\r\nbad name: x\r\n\r\n", 400),
-        (b"GET /health HTTP/1.1\r\nHost: x\r\nx: a\x00b\r\n\r\n", 400),
-        (b"GET /health HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400),
-        (b"GET /health HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
-        (b"GET /health HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+        (b"GET /he alth HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\nbad name: x\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\nx: a\x00b\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),  # TLS
         (b"\x00" * 100 + b"\r\n\r\n", 400),
     ],
@@ -74,9 +75,9 @@ def test_what_the_parser_refuses_is_a_json_error(server, request_bytes, status):
     ],
 )
 def test_two_statements_about_the_length_are_refused_and_the_connection_closed(server, framing):
-    lines = [f"POST {PATH} HTTP/1.1", "host: x", "content-type: application/json"]
+    lines = [f"POST {PATH} HTTP/1.1", "host: localhost", "content-type: application/json"]
     lines += [f"{name}: {value}" for name, value in framing.items()]
-    hidden = b"0\r\n\r\nGET /version HTTP/1.1\r\nhost: x\r\n\r\n"
+    hidden = b"0\r\n\r\nGET /version HTTP/1.1\r\nhost: localhost\r\n\r\n"
     answer = server.raw("\r\n".join(lines).encode() + b"\r\n\r\n" + hidden)
     error_of(answer, 400, "bad_framing")
     assert answer[1]["connection"] == "close" and b"version" not in answer[2]
@@ -97,7 +98,7 @@ def test_too_many_and_too_large_headers_are_431(server):
     many = {f"x-{number}": "a" for number in range(20)}
     error_of(server.post(PATH, BODY, **many), 431, "headers_too_large")
     error_of(server.post(PATH, BODY, x_long="a" * 4090), 431, "headers_too_large")
-    endless = b"GET /health HTTP/1.1\r\nHost: x\r\nx: " + b"a" * 10_000
+    endless = b"GET /health HTTP/1.1\r\nHost: localhost\r\nx: " + b"a" * 10_000
     error_of(server.raw(endless), 431, "request_header_fields_too_large")
     error_of(server.raw(b"G" * 10_000), 431, "request_header_fields_too_large")
 
@@ -114,7 +115,9 @@ def test_a_chunked_body_is_counted_while_it_is_read(server):
     error_of(server.raw(CHUNKED + chunk * 3), 413, "body_too_large")
     small = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
     with server.connect() as connection:
-        connection.sendall(CHUNKED.replace(b"host: x", b"host: x\r\nconnection: close") + small)
+        connection.sendall(
+            CHUNKED.replace(b"host: localhost", b"host: localhost\r\nconnection: close") + small
+        )
         assert read_response(connection)[0] == 200
 
 
@@ -130,7 +133,7 @@ def test_slow_headers_are_timed_out(server, sent):
 
 def test_slow_headers_of_a_second_request_are_timed_out_but_idleness_is_not(server):
     with server.connect() as connection:
-        connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
         received = b""
         while b'"ok"}' not in received:
             received += connection.recv(65536)
@@ -173,7 +176,15 @@ def test_compressed_bodies_are_415(server):
 
 @pytest.mark.parametrize(
     "target",
-    ["/", "/v1", "/v1/completions/", "//v1/completions", "/v1/%2e%2e/health", "/nope", "http://x/health"],
+    [
+        "/v1",
+        "/page.html",
+        "/v1/completions/",
+        "//v1/completions",
+        "/v1/%2e%2e/health",
+        "/nope",
+        "http://x/health",
+    ],
 )
 def test_unknown_routes_are_404_and_never_redirects(server, target):
     error_of(server.get(target), 404, "not_found")
@@ -189,14 +200,14 @@ def test_unknown_routes_are_404_and_never_redirects(server, target):
     ],
 )
 def test_wrong_methods_are_405(server, method, path, allowed):
-    answer = server.raw(f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    answer = server.raw(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
     error_of(answer, 405, "method_not_allowed")
     assert sorted(answer[1]["allow"].split(", ")) == allowed.split(", ")
 
 
 def test_upgrades_are_not_served(server):
     upgrade = "Upgrade: websocket\r\nSec-WebSocket-Key: x\r\nConnection: Upgrade, close"
-    assert server.raw(f"GET /health HTTP/1.1\r\nHost: x\r\n{upgrade}\r\n\r\n".encode())[0] == 200
+    assert server.raw(f"GET /health HTTP/1.1\r\nHost: localhost\r\n{upgrade}\r\n\r\n".encode())[0] == 200
 
 
 def test_expect_continue_is_answered(server):
@@ -210,7 +221,7 @@ def test_expect_continue_is_answered(server):
 def test_pipelined_requests_are_answered_in_order(server):
     first = post_bytes(PATH, BODY, connection="keep-alive")
     with server.connect() as connection:
-        connection.sendall(first + b"GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        connection.sendall(first + b"GET /version HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         received = b""
         while data := connection.recv(65536):
             received += data
@@ -219,13 +230,13 @@ def test_pipelined_requests_are_answered_in_order(server):
 
 def test_the_request_id_is_ours_and_the_clients_goes_to_the_log_in_one_short_line(server, caplog):
     caplog.set_level(logging.INFO, logger="redline.server")  # the log is written after the answer
-    _, headers, body = server.post(PATH, BODY, x_request_id="mine\x85\x7f" + "a" * 500)
+    _, headers, body = server.post(PATH, BODY, x_request_id="mine\x85\x7f key=boss" + "a" * 500)
     assert json.loads(body)["id"] == "cmpl-" + headers["x-request-id"]
     request_id = headers["x-request-id"]
     eventually(lambda: f" id={request_id} " in caplog.text, "log record")
     (message,) = (text for text in caplog.messages if request_id in text)
     assert f"POST {PATH} 200" in message
-    assert "client_id=mine??aaa" in message and len(message) < 300 and message.isprintable()
+    assert "client_id=mine???key=bossaaa" in message and len(message) < 400 and message.isprintable()
 
 
 def test_errors_carry_a_request_id_too(server):
@@ -235,7 +246,7 @@ def test_errors_carry_a_request_id_too(server):
 
 def test_connections_send_without_delay(server):
     with server.connect() as connection:
-        connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert connection.recv(65536)
         (accepted,) = server.server.server_state.connections
         ours = accepted.transport.get_extra_info("socket")
@@ -244,13 +255,13 @@ def test_connections_send_without_delay(server):
 
 def test_a_port_in_use_is_explained(server):
     with pytest.raises(ConfigError, match=f"port {server.port}"):
-        _listening_socket(ServerConfig(port=server.port))
+        listening_socket(ServerConfig(port=server.port))
 
 
 @pytest.mark.parametrize("host", ["\udcff", "a" * 64, "a..b"], ids=["not unicode", "too long", "empty label"])
 def test_a_name_that_no_host_can_have_is_explained(host):
     with pytest.raises(ConfigError, match="cannot listen on"):
-        _listening_socket(ServerConfig(host=host, port=0))
+        listening_socket(ServerConfig(host=host, port=0))
 
 
 @pytest.mark.parametrize(

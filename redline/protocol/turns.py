@@ -1,0 +1,57 @@
+"""turns(): what other APIs call a conversation, as the messages of a chat completion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+Turn = dict[str, Any]
+
+
+def text_turn(role: str, texts: Iterable[str]) -> Turn:
+    """What somebody said, in parts."""
+    return {"role": role, "content": [{"type": "text", "text": text} for text in texts]}
+
+
+def call_turn(call_id: str, name: str, arguments: str) -> Turn:
+    """The assistant called a tool; `arguments` is JSON text."""
+    function = {"name": name, "arguments": arguments}
+    return {
+        "role": "assistant",
+        "content": [],
+        "tool_calls": [{"id": call_id, "type": "function", "function": function}],
+    }
+
+
+def result_turn(call_id: str, text: str) -> Turn:
+    """What a tool answered."""
+    return {"role": "tool", "tool_call_id": call_id, "content": [{"type": "text", "text": text}]}
+
+
+def thought_turn(text: str) -> Turn:
+    """What the assistant thought."""
+    return {"role": "assistant", "content": [], "reasoning": text}
+
+
+def turns(said: Iterable[Turn]) -> list[Turn]:
+    """The same with one message for each role that speaks: who speaks twice in a row has spoken once.
+
+    Each result of a tool stays a message of its own.
+    """
+    messages: list[Turn] = []
+    for turn in said:
+        if messages and turn["role"] == messages[-1]["role"] != "tool":
+            messages[-1] = _joined(messages[-1], turn)
+        else:
+            messages.append(turn)
+    return messages
+
+
+def _joined(first: Turn, second: Turn) -> Turn:
+    joined = {**first, "content": [*first["content"], *second["content"]]}
+    if "tool_calls" in second:
+        joined["tool_calls"] = [*first.get("tool_calls", ()), *second["tool_calls"]]
+    if "reasoning" in second:
+        thoughts = [turn["reasoning"] for turn in (first, second) if "reasoning" in turn]
+        joined["reasoning"] = "\n".join(thoughts)
+    return joined
