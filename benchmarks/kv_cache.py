@@ -23,8 +23,9 @@ from results import Row, add_arguments, report
 
 from redline import LLM, SamplingParams
 from redline.core.blocks import BlockPool
+from redline.core.limits import SchedulerConfig
 from redline.core.radix import RadixPrefixIndex
-from redline.core.scheduler import Scheduler, SchedulerConfig
+from redline.core.scheduler import Scheduler
 from redline.core.sequence import Sequence as TokenSequence
 
 BLOCK = 16  # tokens

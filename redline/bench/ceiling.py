@@ -99,9 +99,7 @@ def read_bandwidth(num_threads: int, *, num_bytes: int = BUFFER_BYTES, repeats: 
     set_num_threads(num_threads)
     buffer = np.ones(num_bytes, np.uint8)
     return num_bytes / min(
-        _seconds(partial(_kernels.peak_read, buffer, streams, ahead))
-        for _ in range(repeats)
-        for streams, ahead in WAYS
+        best_seconds(partial(_kernels.peak_read, buffer, streams, ahead), repeats) for streams, ahead in WAYS
     )
 
 
@@ -114,7 +112,12 @@ def multiply_adds(num_threads: int, kind: str, *, repeats: int = 5) -> float | N
         return None
     while (seconds := _seconds(partial(work, wanted))) < PASS_S:
         wanted = int(wanted * max(2.0, 1.2 * PASS_S / seconds))
-    return float(work(wanted) / min(_seconds(partial(work, wanted)) for _ in range(repeats)))
+    return float(work(wanted) / best_seconds(partial(work, wanted), repeats))
+
+
+def best_seconds(work: Callable[[], object], repeats: int) -> float:
+    """The shortest of so many times."""
+    return min(_seconds(work) for _ in range(repeats))
 
 
 def _seconds(work: Callable[[], object]) -> float:

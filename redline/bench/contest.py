@@ -42,7 +42,7 @@ class Settings:
     options: Mapping[str, Any]  # of Redline's engine
 
     def __post_init__(self) -> None:
-        if self.model.is_dir():
+        if self.peers and self.model.is_dir():
             raise ConfigError(
                 f"--against needs a GGUF file, which every peer can read; {self.model} is a directory"
             )
@@ -55,7 +55,7 @@ def contest(settings: Settings, tell: Tell) -> dict[str, Any]:
     cannot open the model.
     """
     load_before = os.getloadavg()[0]
-    seats = [Seat(engine=engine) for engine in _engines(settings, tell)]
+    seats = [Seat(engine=engine) for engine in engines(settings, tell)]
     rows: list[Row] = []
     interrupted = False
     try:
@@ -155,7 +155,8 @@ def _agreement(row: Row, rows: Sequence[Row]) -> float | None:
     return sum(theirs == mine for theirs, mine in pairs) / len(row.first_ids)
 
 
-def _engines(settings: Settings, tell: Tell) -> list[Engine]:
+def engines(settings: Settings, tell: Tell) -> list[Engine]:
+    """Redline, then the peers, each ready to be started or with the reason why it cannot be."""
     variables = {"REDLINE_ISA": settings.isa} if settings.isa != "native" else {}
     ours = Engine(
         name=REDLINE,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from redline.llm import LLM
+from redline.engine.opened import OpenedModel
 from redline.models.decoder import Decoder
 from redline.models.spec import ModelSpec
 
@@ -31,7 +31,7 @@ class Footprint:
         return tokens * self.layer_macs + logit_rows * self.output_macs + attended * self.attention_macs
 
 
-def footprint(llm: LLM) -> dict[str, int]:
+def footprint(llm: OpenedModel) -> dict[str, int]:
     """The footprint of an opened model, as a dictionary that travels through a pipe."""
     engine = llm._engine
     spec = engine.model.spec

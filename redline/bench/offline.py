@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from redline.bench.results.metric import Metric
 from redline.config.sampling import SamplingParams
 from redline.engine.outputs import RequestMetrics, RequestOutput
 from redline.errors import ConfigError
@@ -51,6 +52,14 @@ class Workload:
         ]
 
 
+METRICS = {
+    "prefill_tok_s": Metric("prefill", "tok/s", "higher"),
+    "decode_tok_s": Metric("decode", "tok/s", "higher"),
+    "ttft_s": Metric("TTFT", "s", "lower"),
+    "tpot_s": Metric("TPOT", "s", "lower"),
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfflineResult:
     """Medians. Times in seconds, rates in tokens per second over the whole batch, memory in bytes."""
@@ -61,6 +70,7 @@ class OfflineResult:
     tpot_s: float
     e2e_s: float  # the whole long run
     peak_memory_bytes: int | None  # VmHWM of the process; None where the system does not tell
+    runs: dict[str, list[float]]  # by METRICS, one value per repeat
 
 
 def bench_offline(
@@ -82,13 +92,15 @@ def bench_offline(
         if on_repeat is not None:
             on_repeat(repeat)
     pairs = pairs[1:]
+    runs = _runs(workload, pairs)
     return OfflineResult(
-        prefill_tok_s=_median(workload.batch * workload.prompt_tokens / pair.short_s for pair in pairs),
-        decode_tok_s=_median(decode_rate([output.metrics for output in pair.outputs]) for pair in pairs),
+        prefill_tok_s=_median(runs["prefill_tok_s"]),
+        decode_tok_s=_median(runs["decode_tok_s"]),
         ttft_s=_median(output.metrics.ttft_s for pair in pairs for output in pair.outputs),
         tpot_s=_median(output.metrics.tpot_s for pair in pairs for output in pair.outputs),
         e2e_s=_median(pair.long_s for pair in pairs),
         peak_memory_bytes=peak_memory_bytes(),
+        runs=runs,
     )
 
 
@@ -97,6 +109,15 @@ class _Pair:
     short_s: float
     long_s: float
     outputs: list[RequestOutput]  # of the long run
+
+
+def _runs(workload: Workload, pairs: list[_Pair]) -> dict[str, list[float]]:
+    return {
+        "prefill_tok_s": [workload.batch * workload.prompt_tokens / pair.short_s for pair in pairs],
+        "decode_tok_s": [decode_rate([output.metrics for output in pair.outputs]) for pair in pairs],
+        "ttft_s": [_median(output.metrics.ttft_s for output in pair.outputs) for pair in pairs],
+        "tpot_s": [_median(output.metrics.tpot_s for output in pair.outputs) for pair in pairs],
+    }
 
 
 def _measure_pair(llm: LLM, workload: Workload, repeat: int) -> _Pair:

@@ -117,8 +117,8 @@ def _refuse(args: argparse.Namespace) -> None:
 
 def _plan(args: argparse.Namespace) -> tuple[SweepPlan, list[str]]:
     """What to run, and what is left out. Raises ConfigError before anything is loaded."""
-    batches = _values("--batches", args.batches, _batch, "an integer between 1 and 4096")
-    budgets = _values("--budgets", args.budgets, _budget, "a positive integer, or none")
+    batches = values_of("--batches", args.batches, _batch, "an integer between 1 and 4096")
+    budgets = values_of("--budgets", args.budgets, _budget, "a positive integer, or none")
     from redline.bench.sweep.grid import grid
     from redline.bench.sweep.load import Load
     from redline.bench.sweep.sweep import SweepPlan, least_requests
@@ -134,7 +134,7 @@ def _plan(args: argparse.Namespace) -> tuple[SweepPlan, list[str]]:
     return SweepPlan(settings=settings, load=load, target=target, repeats=args.repeats), left_out
 
 
-def _values(flag: str, given: str, read: Callable[[str], Any], accepted: str) -> list[Any]:
+def values_of(flag: str, given: str, read: Callable[[str], Any], accepted: str) -> list[Any]:
     """The parts of a list such as "1,2,4". Raises ConfigError."""
     values = []
     for part in given.split(","):

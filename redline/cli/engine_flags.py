@@ -31,12 +31,17 @@ NUMBERS = {
     "prompt_share": "of the token budget, for one long prompt while others want some (default: 0.25)",
 }
 ON = {
+    "kv_cache": "keep keys and values; off, each token computes all before it again",
+    "paged_cache": "hand the K/V cache out in blocks; off, each sequence reserves the whole context",
     "prefix_cache": "reuse the K/V of equal prompt beginnings",
+    "flash_attention": "attend in tiles; off, whole matrices of scores are made, with NumPy",
     "fusion": "norms, gates and sums in the passes of the matmuls",
     "graph_replay": "record the ops of a decode step once and replay them",
+    "jump_ahead": "let tokens that a grammar forces skip the model",
 }
 SIZES = {
     "kv_memory": 'memory of the K/V cache: auto, bytes, or a size such as "2GiB" (default: auto)',
+    "memory": "the most for weights, K/V cache and all else of the model (default: what is free)",
     "offload_memory": "memory for blocks that leave the K/V cache (default: none)",
     "cache_dir_size": "of all files in --cache-dir (default: 4GiB)",
 }
@@ -83,8 +88,8 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
         type=_method_or_options,
         metavar="METHOD|JSON",
         default=argparse.SUPPRESS,
-        help="guess tokens ahead: ngram, history, "
-        'or as {"method": "ngram", "max_draft_tokens": 8} (default: none)',
+        help="guess tokens ahead: ngram, history, or with options, as "
+        '{"method": "draft_model", "model": PATH, "num_speculative_tokens": 5} (default: none)',
     )
     group.add_argument(
         "--cache-dir",
@@ -109,6 +114,18 @@ def engine_options(args: argparse.Namespace) -> dict[str, Any]:
         "speculative",
     ]
     return {name: getattr(args, name) for name in names if hasattr(args, name)}
+
+
+def engine_argv(options: dict[str, Any]) -> list[str]:
+    """The flags that give these options, for a command of another process."""
+    words = []
+    for name, value in options.items():
+        if isinstance(value, bool):
+            words.append(_flag(name) if value else "--no-" + name.replace("_", "-"))
+        else:
+            text = json.dumps(value) if isinstance(value, dict) else "none" if value is None else str(value)
+            words += [_flag(name), text]
+    return words
 
 
 def _flag(name: str) -> str:

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from redline.cli.beam_flags import add_beam_flags, beam_options
 from redline.cli.engine_flags import add_engine_flags
 from redline.cli.loading import open_llm
 from redline.cli.prompt import read_prompt
 from redline.cli.sampling_flags import add_sampling_flags, sampling_params
+from redline.cli.structured_flags import add_structured_flags, structured_outputs
 from redline.cli.terminal import printable
 
 if TYPE_CHECKING:
@@ -41,14 +43,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stats", action="store_true", help="print a line of timings to stderr")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the text")
     add_sampling_flags(parser, max_tokens=MAX_TOKENS, temperature=0.0)
+    add_beam_flags(parser)
+    add_structured_flags(parser)
     add_engine_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     text = read_prompt(args.prompt)
-    params = sampling_params(args, n=args.n, logprobs=args.logprobs)
+    options = beam_options(args) | {"structured_outputs": structured_outputs(args)}
+    params = sampling_params(args, n=args.n, logprobs=args.logprobs, **options)
     start_s = time.perf_counter()
-    llm = open_llm(args, max_batch=max(1, min(args.n, 64)))
+    llm = open_llm(args, max_batch=max(1, min(params.beam_width, 64)))
     load_s = time.perf_counter() - start_s
     prompt = _prompt(args, llm, text)
     if args.json:
@@ -87,6 +92,8 @@ def stats_line(metrics: RequestMetrics, load_s: float | None = None) -> str:
     if metrics.tpot_s > 0:
         parts.append(f"TPOT {metrics.tpot_s * 1e3:.1f} ms")
         parts.append(f"{1 / metrics.tpot_s:.1f} tok/s")
+    if metrics.num_draft_tokens:
+        parts.append(f"{metrics.num_accepted_tokens} of {metrics.num_draft_tokens} guessed tokens right")
     if load_s is not None:
         parts.append(f"load {load_s * 1e3:.0f} ms")
     return " | ".join(parts)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def open_llm(args: argparse.Namespace, **options: Any) -> LLM:
     """An LLM for the flags; `options` are what the verb itself settles."""
-    settings = _checked(args, {**options, **engine_options(args)})
+    settings = check_engine_flags(args, **options)
     from redline.llm import LLM
 
     fetch(args.model)
@@ -27,7 +27,7 @@ def open_llm(args: argparse.Namespace, **options: Any) -> LLM:
 
 def open_async_llm(args: argparse.Namespace) -> AsyncLLM:
     """An AsyncLLM for the flags."""
-    settings = _checked(args, engine_options(args))
+    settings = check_engine_flags(args)
     from redline.async_llm import AsyncLLM
 
     fetch(args.model)
@@ -35,8 +35,9 @@ def open_async_llm(args: argparse.Namespace) -> AsyncLLM:
         return AsyncLLM(args.model, progress=progress, **settings)
 
 
-def _checked(args: argparse.Namespace, settings: dict[str, Any]) -> dict[str, Any]:
-    """A wrong flag is refused before anything is imported or downloaded."""
+def check_engine_flags(args: argparse.Namespace, **options: Any) -> dict[str, Any]:
+    """The engine's options. A wrong flag is refused before anything is imported or downloaded."""
+    settings = {**options, **engine_options(args)}
     EngineConfig.from_dict({"model": args.model, **settings})
     return settings
 

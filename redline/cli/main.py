@@ -17,10 +17,16 @@ from redline.errors import RedlineError
 VERBS = {
     "generate": "complete one prompt, or answer it with an instruct model",
     "chat": "talk with a model in the terminal",
-    "serve": "serve a model over HTTP with the OpenAI API",
+    "serve": "serve models over HTTP with the OpenAI API",
+    "batch": "answer all requests of a file in OpenAI's batch format",
     "pull": "download a model into the cache",
     "techniques": "list the optimisations, their switches and what each promises",
+    "eval": "measure how well a model predicts a text",
     "bench": "measure speed and memory on this machine",
+    "hardware": "measure what this machine can do at most, and show its roofline",
+    "profile": "show where the time of a forward pass goes, beside the roofline",
+    "ablate": "measure what each technique buys, off alone and on alone",
+    "verify": "check on this machine that what is exact is exact, and that bounds hold",
 }
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}  # what writing to a full or broken disk gives
 EXIT_ERROR = 2

@@ -8,9 +8,11 @@ import sys
 import textwrap
 from dataclasses import asdict
 from difflib import get_close_matches
+from typing import Any
 
 from redline.errors import ConfigError
-from redline.techniques import TECHNIQUES, Technique
+from redline.technique import Technique
+from redline.techniques import TECHNIQUES
 
 WIDTH_WITH_FILES = 96  # columns; a narrower terminal leaves the files out rather than break every line
 
@@ -23,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     chosen = TECHNIQUES if args.name is None else (_find(args.name),)
     if args.json:
-        sys.stdout.write(json.dumps([asdict(technique) for technique in chosen], indent=2) + "\n")
+        sys.stdout.write(json.dumps([_columns_of(each) for each in chosen], indent=2) + "\n")
     elif args.name is not None:
         sys.stdout.write(_card(chosen[0]))
     elif sys.stdout.isatty():
@@ -42,9 +44,18 @@ def _find(name: str) -> Technique:
     return TECHNIQUES[names.index(name)]
 
 
+def _columns_of(technique: Technique) -> dict[str, Any]:
+    limit, payoff = technique.limit, technique.payoff
+    return {
+        **asdict(technique),
+        "limit": "" if limit is None else str(limit),
+        "payoff": "" if payoff is None else f"{payoff.text} ({payoff.report})",
+    }
+
+
 def _card(technique: Technique) -> str:
     lines = [technique.name, *textwrap.wrap(technique.summary, 96), ""]
-    for key, value in asdict(technique).items():
+    for key, value in _columns_of(technique).items():
         text = ", ".join(value) if isinstance(value, tuple) else value
         if key not in ("name", "summary") and text:
             wrapped = textwrap.wrap(text, 96, initial_indent=f"{key:<9}", subsequent_indent=" " * 9)
@@ -71,7 +82,7 @@ def _print_table(techniques: tuple[Technique, ...]) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("technique", no_wrap=True, style="bold")
     table.add_column("promise", no_wrap=True)
-    table.add_column("switch", no_wrap=True)
+    table.add_column("switch", overflow="fold")
     console = Console()
     wide = console.width >= WIDTH_WITH_FILES
     if wide:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from redline.cli import bench, chat, generate
+from redline.cli import bench, chat, eval, generate
 from redline.cli.main import main
 from tests.cli.fake_llm import FakeLLM
 
@@ -15,7 +15,7 @@ from tests.cli.fake_llm import FakeLLM
 def llm(monkeypatch: pytest.MonkeyPatch) -> FakeLLM:
     """A fake that every verb gets in place of a model."""
     fake = FakeLLM()
-    for module in (generate, chat, bench):
+    for module in (generate, chat, bench, eval):
         monkeypatch.setattr(module, "open_llm", lambda args, **options: fake)
     return fake
 

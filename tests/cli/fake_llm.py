@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 from redline.config.sampling import SamplingParams
+from redline.engine.loglikelihood import Score
 from redline.engine.outputs import Choice, Delta, RequestMetrics, RequestOutput
 from redline.errors import ContextLengthError
 
@@ -20,6 +22,7 @@ class FakeLLM:
 
     chat_template: object | None = "template"
     max_messages = 99
+    max_context = 64
 
     def __init__(self) -> None:
         self.prompts: list[Any] = []
@@ -43,6 +46,12 @@ class FakeLLM:
 
     def chat(self, messages: list[dict[str, Any]], params: SamplingParams) -> list[RequestOutput]:
         return self.generate(messages, params)  # type: ignore[arg-type]
+
+    def loglikelihood_rolling(self, text: str, progress: Any = None) -> list[Score]:
+        """Each character is a token with one chance in four."""
+        progress(0, 1)
+        ids = [ord(character) for character in text]
+        return [Score(token_ids=ids, token_logprobs=[math.log(0.25)] * len(ids), is_greedy=False)]
 
     def _note(self, prompt: Any, params: SamplingParams) -> None:
         if isinstance(prompt, list) and len(prompt) > self.max_messages:

@@ -19,6 +19,21 @@ def test_the_verb_reports_a_real_run(run) -> None:
     assert report["weights_bytes"] == smollm2().stat().st_size
     assert report["command"][:3] == ["redline", "bench", "offline"]
     assert 0 < report["decode_bandwidth_share"] < 1
+    metrics = report["subjects"][0]["metrics"]
+    assert metrics["decode_tok_s"]["values"] == [report["result"]["decode_tok_s"]]
+    assert metrics["decode_tok_s"]["high"] is None  # of one run
+
+
+@pytest.mark.model
+def test_a_named_workload_runs_without_a_server(run) -> None:
+    flags = ["--model", str(smollm2()), "--max-context", "512", "--requests", "6", "--repeats", "1"]
+    flags += ["--scale", "0.1", "--threads", "1"]
+    code, out, err = run("bench", "offline", "--workload", "agent", *flags, "--json")
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    metrics = {name: each["mean"] for name, each in report["subjects"][0]["metrics"].items()}
+    assert report["kind"] == "offline" and report["measured"]["workload"].startswith("agent ")
+    assert 0.3 < metrics["cached_share"] < 1 and metrics["output_tok_s"] > 0
 
 
 @pytest.mark.parametrize(
@@ -39,6 +54,10 @@ def test_the_verb_reports_a_real_run(run) -> None:
         ),
         (["--against", "openvino", "--repeats", "0"], "--repeats is 0"),
         (["--against", "openvino", "--threads", "0"], "threads is 0"),
+        (["--workload", "poem"], "--workload is 'poem'; the workloads are chat,"),
+        (["--workload", "chat", "--batch", "2"], "--batch has no effect with --workload"),
+        (["--scale", "3"], "--scale has no effect without --workload"),
+        (["--requests", "3"], "--requests has no effect without --workload"),
         (["--cases", "prefill"], "--cases has no effect without --against"),
         (["--twins"], "--twins has no effect without --against"),
         (["--max-isa", "avx2"], "--max-isa has no effect without --against"),

@@ -16,6 +16,17 @@ def test_history_grows_and_the_end_of_input_exits(run, llm) -> None:
     assert [message["content"] for message in llm.prompts[1]] == ["be brief", "one", "you said: one", "two"]
 
 
+def test_mirostat_takes_the_place_of_the_defaults_of_the_verb(run, llm) -> None:
+    run("chat", "--mirostat", "2", "--mirostat-ent", "3", "--mirostat-lr", "0.2", stdin=b"one\n")
+    params = llm.params[0]
+    assert (params.mirostat, params.mirostat_tau, params.mirostat_eta) == (2, 3.0, 0.2)
+    assert (params.top_p, params.temperature) == (1.0, 0.2)
+    run("chat", stdin=b"one\n")
+    assert llm.params[1].top_p == 0.9
+    code, _, err = run("chat", "--mirostat", "2", "--top-p", "0.9", stdin=b"one\n")
+    assert code == 2 and "mirostat is 2 and top_p is 0.9" in err
+
+
 def test_reset_forgets_all_but_the_system_prompt(run, llm) -> None:
     run("chat", "--system", "s", stdin=b"one\n/reset\ntwo\n")
     assert [message["content"] for message in llm.prompts[1]] == ["s", "two"]

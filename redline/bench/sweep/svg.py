@@ -50,21 +50,26 @@ def _opening(report: dict[str, Any]) -> list[str]:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
         f'height="{HEIGHT}" role="img">',
         f"<title>{title}</title>",
-        f"<style>{STYLE.replace('LIGHT', _colours(LIGHT)).replace('DARK', _colours(DARK))}</style>",
+        f"<style>{coloured(STYLE)}</style>",
         f'<rect class="ground" width="{WIDTH}" height="{HEIGHT}" rx="6"/>',
-        _text(LEFT, 28, title, "title"),
-        _text(LEFT, 47, escape(report["load_text"]), "soft"),
-        _text(LEFT, 64, escape(machine), "soft"),
+        put_text(LEFT, 28, title, "title"),
+        put_text(LEFT, 47, escape(report["load_text"]), "soft"),
+        put_text(LEFT, 64, escape(machine), "soft"),
     ]
+
+
+def coloured(style: str) -> str:
+    """The style with the colours --c0 to --c5 of either theme."""
+    return style.replace("LIGHT", _colours(LIGHT)).replace("DARK", _colours(DARK))
 
 
 def _colours(colours: tuple[str, ...]) -> str:
     return " ".join(f"--c{number}: {colour};" for number, colour in enumerate(colours))
 
 
-def _text(x: float, y: float, text: str, kind: str = "", anchor: str = "start") -> str:
-    """`text` is escaped already."""
-    return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{text}</text>'
+def put_text(x: float, y: float, content: str, kind: str = "", anchor: str = "start") -> str:
+    """`content` is escaped already."""
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}" text-anchor="{anchor}">{content}</text>'
 
 
 class _Plot:
@@ -92,13 +97,13 @@ class _Plot:
         for y, text in zip(self._y_ticks, tick_texts(self._y_ticks), strict=True):
             _, at = self._place(0, y)
             parts.append(f'<line class="grid" x1="{LEFT}" x2="{RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
-            parts.append(_text(LEFT - 8, at + 4, text, "soft", "end"))
+            parts.append(put_text(LEFT - 8, at + 4, text, "soft", "end"))
         for x, text in zip(self._x_ticks, tick_texts(self._x_ticks), strict=True):
             at, _ = self._place(x, 0)
             parts.append(f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{BOTTOM}"/>')
-            parts.append(_text(at, BOTTOM + 18, text, "soft", "middle"))
-        parts.append(_text(LEFT, TOP - 9, "output tokens/s"))
-        parts.append(_text(RIGHT, BOTTOM + 38, latency_title(self._report), "", "end"))
+            parts.append(put_text(at, BOTTOM + 18, text, "soft", "middle"))
+        parts.append(put_text(LEFT, TOP - 9, "output tokens/s"))
+        parts.append(put_text(RIGHT, BOTTOM + 38, latency_title(self._report), "", "end"))
         return parts
 
     def _limit(self) -> list[str]:
@@ -108,7 +113,7 @@ class _Plot:
         anchor, beside = ("end", at - 6) if at > (LEFT + RIGHT) / 2 else ("start", at + 6)
         return [
             f'<line class="limit" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{BOTTOM}"/>',
-            _text(beside, BOTTOM - 8, f"target {self._limit_ms:g} ms", "limit-text", anchor),
+            put_text(beside, BOTTOM - 8, f"target {self._limit_ms:g} ms", "limit-text", anchor),
         ]
 
     def _curves(self) -> list[str]:
@@ -137,9 +142,9 @@ class _Plot:
             parts.append(
                 f'<circle class="point" cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{fill}" stroke="{colour}"/>'
             )
-            text = ", ".join([self._name(row), *roles])
-            at_x, at_y, anchor = labels.put((x, y), text, 8.0 + 3.5 * len(roles))
-            parts.append(_text(at_x, at_y, text, "label strong" if roles else "label", anchor))
+            label = ", ".join([self._name(row), *roles])
+            at_x, at_y, anchor = labels.put((x, y), label, 8.0 + 3.5 * len(roles))
+            parts.append(put_text(at_x, at_y, label, "label strong" if roles else "label", anchor))
         return parts
 
     def _roles(self, place: int) -> list[str]:
@@ -160,7 +165,7 @@ class _Plot:
         notes = [what]
         if self._report["target_text"]:
             notes.append(f"hollow: misses {self._report['target_text']}")
-        return [_text(LEFT, BOTTOM + 60, escape("; ".join(notes)), "soft")]
+        return [put_text(LEFT, BOTTOM + 60, escape("; ".join(notes)), "soft")]
 
 
 def _colour(number: int) -> str:

@@ -1,0 +1,116 @@
+"""compare(): do two sets of runs differ by more than chance?
+
+An exact permutation test: were the two sets alike, every way to deal their runs into two hands would be as
+likely as the one that was seen. p is the share of the ways that part the means at least as far. It asks
+nothing of the distribution, only that runs were made alike and do not drift. With fewer than four runs on
+each side no outcome can reach p = 0.05, and then it says so instead of guessing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+LEVEL = 0.05
+MOST_WAYS = 20_000  # beyond, as many are drawn at random
+ROUNDING = 1e-9  # differences that only rounding makes
+
+BETTER, WORSE, SAME, UNKNOWN = "better", "worse", "no difference shown", "too few runs to tell"
+ALIKE = ("workload", "arrivals", "slo", "model", "machine")  # of what two reports measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One metric of two sets of runs. `ratio`: mean of b over mean of a; None where a is zero."""
+
+    name: str
+    title: str
+    unit: str
+    mean_a: float
+    mean_b: float
+    ratio: float | None
+    p: float
+    verdict: str
+
+
+def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
+    """The metrics that both have, as Metric.measured wrote them."""
+    return [_difference(name, a[name], b[name]) for name in a if name in b]
+
+
+def _difference(name: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Difference:
+    p = permutation_p(a["values"], b["values"])
+    mean_a, mean_b = statistics.fmean(a["values"]), statistics.fmean(b["values"])
+    if p < LEVEL:
+        verdict = BETTER if (mean_b > mean_a) == (a["better"] == "higher") else WORSE
+    else:
+        verdict = SAME if can_tell(len(a["values"]), len(b["values"])) else UNKNOWN
+    ratio = mean_b / mean_a if mean_a else None
+    return Difference(
+        name=name,
+        title=a["title"],
+        unit=a["unit"],
+        mean_a=mean_a,
+        mean_b=mean_b,
+        ratio=ratio,
+        p=p,
+        verdict=verdict,
+    )
+
+
+def can_tell(runs_a: int, runs_b: int) -> bool:
+    """Whether the clearest outcome would reach LEVEL: it comes both ways round where both have as many."""
+    mirrored = 2 if runs_a == runs_b else 1
+    return mirrored / math.comb(runs_a + runs_b, runs_a) < LEVEL
+
+
+def permutation_p(a: Sequence[float], b: Sequence[float], seed: int = 0) -> float:
+    """The two-sided p of the difference of means."""
+    values = [*a, *b]
+    total = math.fsum(values)
+
+    def apart(hand: Sequence[float]) -> float:
+        in_hand = math.fsum(hand)
+        return abs(in_hand / len(hand) - (total - in_hand) / (len(values) - len(hand)))
+
+    seen = apart(a) * (1 - ROUNDING)
+    ways = hits = 0
+    for hand in _hands(values, len(a), seed):
+        ways += 1
+        hits += apart(hand) >= seen
+    return hits / ways
+
+
+def _hands(values: Sequence[float], size: int, seed: int) -> Iterator[Sequence[float]]:
+    """All hands of `size`, or many at random, the one that was seen among them."""
+    if math.comb(len(values), size) <= MOST_WAYS:
+        yield from itertools.combinations(values, size)
+        return
+    draw = random.Random(seed)
+    yield values[:size]
+    for _ in range(MOST_WAYS - 1):
+        yield draw.sample(values, size)
+
+
+def unlike(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """What two reports do not have in common, so that their difference may come from that."""
+    lines = []
+    for name in ALIKE:
+        mine, other = ({"machine": _machine(each), **each["measured"]}.get(name) for each in (a, b))
+        if mine != other:
+            lines.append(f"{name}: {_shown(mine)} / {_shown(other)}")
+    return lines
+
+
+def _machine(report: Mapping[str, Any]) -> str:
+    where = report["environment"]
+    return f"{where['cpu']}, {where['num_cores']} cores"
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else str(value)
