@@ -12,27 +12,58 @@ ENGINE = [
     "--model", "--max-context", "--max-batch", "--max-waiting", "--threads", "--block-size", "--device",
     "--backend", "--batching", "--batch-window", "--order", "--kv-format", "--compute",
     "--chunked-prefill", "--step-time", "--prompt-share", "--prefill-first", "--no-prefill-first",
-    "--prefix-cache", "--no-prefix-cache", "--fusion", "--no-fusion", "--graph-replay", "--no-graph-replay",
-    "--kv-memory", "--offload-memory", "--cache-dir", "--speculative", "--cache-dir-size",
+    "--kv-cache", "--no-kv-cache", "--paged-cache", "--no-paged-cache", "--flash-attention",
+    "--no-flash-attention", "--prefix-cache", "--no-prefix-cache",
+    "--fusion", "--no-fusion", "--graph-replay", "--no-graph-replay",
+    "--kv-memory", "--memory", "--offload-memory", "--cache-dir", "--speculative", "--cache-dir-size",
+    "--jump-ahead", "--no-jump-ahead",
 ]  # fmt: skip
 SAMPLING = [
     "--max-tokens", "--min-tokens", "--temperature", "--top-k", "--top-p", "--min-p", "--repetition-penalty",
-    "--presence-penalty", "--frequency-penalty", "--seed", "--stop", "--ignore-eos",
+    "--presence-penalty", "--frequency-penalty", "--seed", "--stop", "--ignore-eos", "--typical",
+    "--top-nsigma", "--xtc-probability", "--xtc-threshold", "--mirostat", "--mirostat-ent", "--mirostat-lr",
+    "--dola-layer", "--dry-multiplier", "--dry-base", "--dry-allowed-length", "--dry-penalty-last-n",
+    "--dry-sequence-breaker", "--bad-word",
 ]  # fmt: skip
 FLAGS = {
     "generate": [*ENGINE, *SAMPLING, "prompt", "--chat", "--raw", "--system", "--n", "--logprobs", "--stream",
-                 "--no-stream", "--stats", "--json"],
+                 "--no-stream", "--stats", "--json", "--use-beam-search", "--best-of", "--length-penalty",
+                 "--early-stopping", "--num-beam-groups", "--diversity-penalty", "--json-schema",
+                 "--json-schema-file", "--grammar", "--grammar-file", "--regex"],
     "chat": [*ENGINE, *SAMPLING, "--system", "--stats"],
-    "serve": [*ENGINE, "--host", "--port", "--trace"],
+    "serve": [*ENGINE, "models", "--models-file", "--models-memory", "--max-models", "--preload",
+              "--residency", "--unload-idle", "--host", "--port", "--trace", "--api-key", "--api-keys-file",
+              "--public-metrics", "--share-cache-between-keys", "--tokenizer-info", "--cors-origin",
+              "--allowed-host", "--tls-cert", "--tls-key", "--max-queue", "--max-queued-tokens",
+              "--request-timeout", "--queue-timeout", "--step-timeout", "--self-check", "--drain-timeout",
+              "--otlp-traces-endpoint", "--log-json", "--tool-call-parser", "--reasoning-parser",
+              "--no-page"],
+    "batch": [*ENGINE, "input", "output", "--retry-errors", "--max-concurrency", "--json",
+              "--tool-call-parser", "--reasoning-parser"],
     "pull": ["model"],
     "techniques": ["name", "--json"],
+    "eval perplexity": [*ENGINE, "file", "--json"],
     "bench offline": [*ENGINE, "--batch", "--prompt-tokens", "--output-tokens", "--repeats", "--seed",
                       "--json", "--against", "--cases", "--mixed-requests", "--twins", "--max-isa",
-                      "--markdown"],
+                      "--markdown", "--workload", "--requests", "--scale"],
     "bench sweep": [*ENGINE, "--batches", "--budgets", "--requests", "--prompt-tokens", "--output-tokens",
                     "--seed", "--lengths", "--rate", "--ttft", "--tpot", "--percentile", "--repeats",
                     "--json", "--markdown", "--plot"],
+    "bench serve": [*ENGINE, "--base-url", "--against", "--api", "--api-key-env", "--workload", "--trace",
+                    "--skip-bad-lines", "--rate", "--burstiness", "--trace-speed", "--requests",
+                    "--concurrency", "--server-pid", "--scale", "--slo", "--repeats", "--seed", "--tokenizer",
+                    "--ignore-eos", "--no-ignore-eos", "--extra-body", "--stall-timeout", "--request-timeout",
+                    "--json", "--html"],
+    "bench latency": [*ENGINE, "--input-tokens", "--output-tokens", "--batch", "--iterations", "--repeats",
+                      "--seed", "--against", "--json", "--html"],
+    "bench startup": [*ENGINE, "--file-cache", "--repeats", "--against", "--json", "--html"],
+    "bench compare": ["before", "after", "--json"],
     "bench ops": ["--model", "--rows", "--formats", "--only", "--threads", "--repeats", "--json"],
+    "hardware": ["--threads", "--again", "--svg", "--json"],
+    "profile": [*ENGINE, "--prompt-tokens", "--batches", "--context", "--repeats", "--flame", "--json"],
+    "ablate": ["--model", "--threads", "--only", "--workload", "--start", "--repeats", "--quick", "--list",
+               "--json", "--markdown", "--plot"],
+    "verify": [*ENGINE, "--only", "--json"],
 }  # fmt: skip
 
 
@@ -50,7 +81,20 @@ def names(parser: argparse.ArgumentParser) -> dict[str, list[str]]:
 
 
 def test_verbs_are_frozen() -> None:
-    assert list(VERBS) == ["generate", "chat", "serve", "pull", "techniques", "bench"]
+    assert list(VERBS) == [
+        "generate",
+        "chat",
+        "serve",
+        "batch",
+        "pull",
+        "techniques",
+        "eval",
+        "bench",
+        "hardware",
+        "profile",
+        "ablate",
+        "verify",
+    ]
 
 
 @pytest.mark.parametrize("verb", VERBS)
