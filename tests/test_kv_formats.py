@@ -1,6 +1,6 @@
 """The bounds of the techniques f16-kv to int4-kv: what fewer bits in the K/V cache may change.
 
-A real text of 4,096 tokens is predicted with each format and held against a cache in float32. Its second half
+A real text of 3,072 tokens is predicted with each format and held against a cache in float32. Its last third
 is judged, where every prediction rests on more than 2,048 cached tokens.
 """
 
@@ -17,7 +17,7 @@ from redline.ops.registry import backend
 from tests.model_file import smollm2
 from tests.test_fidelity import _token_ids as speech_tokens
 
-SPEECH, NUM_TOKENS, FIRST_JUDGED = 222, 4096, 2048
+SPEECH, NUM_TOKENS, FIRST_JUDGED = 222, 3072, 2048
 
 
 @pytest.fixture(scope="module")

@@ -104,7 +104,7 @@ def test_a_text_longer_than_the_context_is_scored_in_windows(llm):
 
 @pytest.mark.oracle
 @pytest.mark.slow
-@pytest.mark.parametrize("compute, kv_format, most", [("float", "f32", 1e-4), ("int8", "f16", 0.05)])
+@pytest.mark.parametrize("compute, kv_format, most", [("float", "f32", 1e-4), ("int8", "f16", 0.5)])
 def test_scores_agree_with_transformers(compute, kv_format, most):
     import torch
 
@@ -120,7 +120,7 @@ def test_scores_agree_with_transformers(compute, kv_format, most):
         for place, (token, got) in enumerate(zip(ids[1:], score.token_logprobs, strict=True))
     ]
     print(f"{compute}: at most {max(differences):.4f}, on average {sum(differences) / len(differences):.5f}")
-    assert max(differences) < most
+    assert max(differences) < most and sum(differences) / len(differences) < most / 5
 
 
 @pytest.mark.parametrize(

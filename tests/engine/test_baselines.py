@@ -83,8 +83,10 @@ def test_exact_baselines_give_the_same_bits(expected, off):
 
 
 @pytest.mark.model
-def test_naive_attention_differs_by_rounding_alone(expected):
-    got = bits(flash_attention=False)
+def test_naive_attention_differs_by_rounding_alone():
+    """In floats: where activations are rounded to 8 bits, a last bit can move a code."""
+    expected = bits(compute="float", kv_format="f32")
+    got = bits(compute="float", kv_format="f32", flash_attention=False)
     assert [[token for token, _ in each] for each in got] == [
         [token for token, _ in each] for each in expected
     ]
@@ -93,7 +95,7 @@ def test_naive_attention_differs_by_rounding_alone(expected):
         for answer, other in zip(got, expected, strict=True)
         for (_, ours), (_, theirs) in zip(answer, other, strict=True)
     ]
-    assert 0 < max(differences) < 0.05
+    assert 0 < max(differences) < 1e-4
 
 
 @pytest.mark.model

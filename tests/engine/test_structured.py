@@ -92,7 +92,7 @@ def test_the_forms_hold(expected):
             "speculative": {"method": "layer_skip", "skip": [14], "num_speculative_tokens": 3},
             "jump_ahead": False,
         },
-        {"chunked_prefill": 16, "kv_memory": "12MiB", "prefix_cache": False, "graph_replay": False},
+        {"chunked_prefill": 48, "kv_memory": "6MiB", "prefix_cache": False, "graph_replay": False},
     ],
     ids=str,
 )

@@ -134,15 +134,15 @@ def test_an_answer_comes_token_by_token_and_can_be_stopped_until_its_end(visit):
     with fake() as server:
         server.engine.step_s = 0.02
         page = visit(server.url)
-        send(page, f"SAY:{'word ' * 60}")
+        send(page, f"SAY:{'word ' * 40}")
         page.locator(".writing .token").nth(2).wait_for()
         server.engine.held = True
         assert page.is_visible("#stop") and not page.is_visible("#send")
-        assert page.locator(".token").count() < 300
+        assert page.locator(".token").count() < 200
         server.engine.step_s, server.engine.held = 0.0, False
         answered(page)
         assert page.is_visible("#send") and not page.is_visible("#stop")
-        assert page.locator(".token:not(.end)").count() == 300
+        assert page.locator(".token:not(.end)").count() == 200
 
 
 def test_stop_ends_the_request_on_the_server(visit, url):
