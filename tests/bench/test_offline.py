@@ -52,8 +52,8 @@ def test_tokens_before_the_last_prompt_is_done_do_not_count() -> None:
 def test_rates_are_those_of_the_whole_batch() -> None:
     llm = FakeLLM()
     result = bench_offline(llm, Workload(batch=3, prompt_tokens=7, output_tokens=5, repeats=2))  # type: ignore[arg-type]
-    assert result.decode_tok_s == pytest.approx(3 / 0.5)
-    assert (result.ttft_s, result.tpot_s) == (1.0, 0.5)
+    assert result.runs["decode_tok_s"] == pytest.approx([3 / 0.5] * 2)
+    assert (result.median("ttft_s"), result.median("tpot_s")) == (1.0, 0.5)
     assert [params.max_tokens for _, params in llm.calls] == [1, 5] * 3, "one pair warms up"
     assert all(params.ignore_eos and params.greedy for _, params in llm.calls)
 
