@@ -118,8 +118,10 @@ def test_of_parts_of_a_workload_only_those_that_differ_are_named() -> None:
 
 def test_numbers_that_only_one_report_has_are_named() -> None:
     a, b = measured([1, 2]), {"y": Metric("Y", "s", "lower").measured([1, 2])}
-    assert only_in_one(a, {**a, **b}) == ["Y: only in B"]
-    assert only_in_one({**a, **b}, a) == ["Y: only in A"] and not only_in_one(a, a)
+    assert only_in_one(a, {**a, **b}) == ["only in B: Y"] and not only_in_one(a, a)
+    assert only_in_one(a, b) == ["only in A: X", "only in B: Y"]
+    many = {str(place): Metric(str(place), "s", "lower").measured([1]) for place in range(9)}
+    assert only_in_one(many, {}) == ["only in A: 0; 1; 2; 3; 4; 5; and 3 more"]
 
 
 @pytest.mark.parametrize(

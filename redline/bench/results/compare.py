@@ -22,6 +22,7 @@ ROUNDING = 1e-9  # differences that only rounding makes
 
 BETTER, WORSE, DIFFERENT = "better", "worse", "different"
 SAME, UNKNOWN = "no difference shown", "too few runs to tell"
+SHOWN = 6  # titles in a sentence
 # Of what two reports measured.
 ALIKE = ("workload", "arrivals", "slo", "model", "threads", "isa", "machine")
 
@@ -119,14 +120,18 @@ def unlike(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
 
 
 def only_in_one(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
-    """The metrics that one of two subjects lacks, which compare() leaves out."""
+    """The metrics that one of two subjects lacks, which compare() leaves out: a line for each of the two."""
     pairs = (("A", a, b), ("B", b, a))
-    return [
-        f"{each['title']}: only in {which}"
+    alone = {
+        which: [metric["title"] for name, metric in one.items() if name not in other]
         for which, one, other in pairs
-        for name, each in one.items()
-        if name not in other
-    ]
+    }
+    return [f"only in {which}: {_listed(titles)}" for which, titles in alone.items() if titles]
+
+
+def _listed(titles: Sequence[str]) -> str:
+    more = len(titles) - SHOWN
+    return "; ".join(titles[:SHOWN]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _apart(name: str, mine: Any, other: Any) -> list[str]:

@@ -55,13 +55,14 @@ def facts(report: dict[str, Any]) -> list[str]:
 def runs_text(subjects: Sequence[dict[str, Any]], how: str = "runs") -> str:
     """What the numbers and their intervals are. `how`: what there are several of, in words."""
     metrics = [each for subject in subjects for each in subject["metrics"].values()]
-    most = max(metrics, key=lambda each: len(each["values"]), default=None)
-    if most is None or len(most["values"]) < 2:
+    runs = sorted(len(each["values"]) for each in metrics) or [0]
+    if runs[-1] < 2:
         return "One run, which has no interval (--repeats)."
-    repeats, center = len(most["values"]), most.get("quotes", "mean")
+    number = str(runs[-1]) if runs[0] == runs[-1] else f"{runs[0]} to {runs[-1]}"
+    center = metrics[0].get("quotes", "mean")
     return (
-        f"{center.capitalize()}s of {repeats} {how} after a warm-up; +- is where the {center} of {repeats} "
-        "more lands in 19 of 20 cases."
+        f"{center.capitalize()}s of {number} {how} after a warm-up; +- is where the {center} of as many more "
+        "lands in 19 of 20 cases."
     )
 
 
