@@ -1,4 +1,4 @@
-"""The comparison: every engine gets the same load in turn, round after round, and medians are taken.
+"""The comparison: every engine gets the same load in turn, round after round.
 
 Each engine runs in a process of its own, Redline too. One that fails loses the case, with the reason in its
 row, and is started again for the next one.
@@ -162,14 +162,14 @@ def measure(part: Part, load: Load, answer: dict[str, Any]) -> float:
 
 
 def _ratio(case: Case, first: Row, last: Row) -> Row:
-    """How a rate, or the time of a whole prompt, changes from a case's first part to its last."""
+    """How a rate, or the time of a whole prompt, changes from a case's first part to its last, by round."""
     assert case.ratio is not None
     row = Row(case=case.name, part=case.ratio, engine=first.engine, unit="x")
     row.failure = first.failure or last.failure
-    if first.median is not None and last.median is not None:
-        rates = last.median / first.median
+    if row.failure is None:
         lengths = case.parts[-1].prompt_tokens / case.parts[0].prompt_tokens
-        row.values = [lengths / rates if case.ratio_of_times else rates]
+        rates = [after / before for before, after in zip(first.values, last.values, strict=True)]
+        row.values = [lengths / rate if case.ratio_of_times else rate for rate in rates]
     return row
 
 

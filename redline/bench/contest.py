@@ -14,7 +14,8 @@ from typing import Any
 from redline import env
 from redline.bench.against import Engine, Row, Seat, Tell, compare
 from redline.bench.cases import Case
-from redline.bench.ceiling import Ceiling, part_ceiling
+from redline.bench.ceiling import Ceiling
+from redline.bench.contest_rows import REDLINE, rows_of, subjects_of
 from redline.bench.environment import environment
 from redline.bench.footprint import Footprint
 from redline.bench.peers.environments import PeerFailed, environment_python
@@ -22,7 +23,6 @@ from redline.bench.peers.process import WORKERS, start
 from redline.bench.peers.registry import Peer
 from redline.errors import ConfigError
 
-REDLINE = "Redline"
 MAX_SEQUENCES = 64
 TWIN_TIMEOUT_S = 300.0
 
@@ -75,7 +75,10 @@ def contest(settings: Settings, tell: Tell) -> dict[str, Any]:
             seat.close()
     tell("measuring the machine's ceilings")
     ceiling = Ceiling.measure(settings.threads, settings.isa, model.step_bytes(0))
+    found = rows_of(settings.cases, rows, ceiling, model)
     return {
+        "kind": "offline --against",
+        "measured": _measured(settings),
         "date": datetime.date.today().isoformat(),
         "model": settings.model.name,
         "model_bytes": settings.model.stat().st_size,
@@ -90,7 +93,18 @@ def contest(settings: Settings, tell: Tell) -> dict[str, Any]:
         "ceiling": ceiling.as_dict(),
         "engines": {seat.engine.name: _described(seat) for seat in seats},
         "cases": {case.name: case.summary for case in settings.cases},
-        "rows": _with_ratios(settings.cases, rows, ceiling, model),
+        "rows": found,
+        "subjects": subjects_of(found),
+    }
+
+
+def _measured(settings: Settings) -> dict[str, Any]:
+    """What two reports must share for their numbers to be comparable."""
+    return {
+        "workload": {"seed": settings.seed, **{case.name: case.summary for case in settings.cases}},
+        "model": settings.model.name,
+        "threads": settings.threads,
+        "isa": settings.isa,
     }
 
 
@@ -101,58 +115,6 @@ def _described(seat: Seat) -> dict[str, Any]:
         "variables": seat.engine.variables,
         "peak_memory_bytes": seat.peak_memory_bytes,
     }
-
-
-def _with_ratios(
-    cases: Sequence[Case], rows: Sequence[Row], ceiling: Ceiling, model: Footprint
-) -> list[dict[str, Any]]:
-    parts = {part.name: part for case in cases for part in case.parts}
-    done = []
-    for row in rows:
-        peers = [other for other in rows if other.part == row.part and other.engine != REDLINE]
-        ours = next(other.median for other in rows if other.part == row.part and other.engine == REDLINE)
-        best = max((speed(other) for other in peers if other.median is not None), default=None)
-        part = parts.get(row.part)
-        limit = None if part is None else part_ceiling(part, model, ceiling)
-        done.append(
-            {
-                "case": row.case,
-                "part": row.part,
-                "engine": row.engine,
-                "unit": row.unit,
-                "values": row.values,
-                "median": row.median,
-                "failure": row.failure,
-                "ceiling": limit,
-                "redline_ratio": _ratio(row, ours),
-                "best_peer": row.engine != REDLINE and best is not None and row.median is not None
-                and row.unit != "x" and speed(row) == best,
-                "same_first_token": _agreement(row, rows),
-            }
-        )  # fmt: skip
-    return done
-
-
-def speed(row: Row) -> float:
-    """Larger is better, whatever the unit."""
-    assert row.median is not None
-    return 1 / row.median if row.unit == "s" else row.median
-
-
-def _ratio(row: Row, ours: float | None) -> float | None:
-    """How many times as fast Redline is."""
-    if row.engine == REDLINE or row.unit == "x" or ours is None or row.median is None:
-        return None
-    return row.median / ours if row.unit == "s" else ours / row.median
-
-
-def _agreement(row: Row, rows: Sequence[Row]) -> float | None:
-    """How many answers begin with the token that Redline's begin with. Random prompts have near ties."""
-    ours = next(other for other in rows if other.part == row.part and other.engine == REDLINE)
-    if row is ours or not row.first_ids or len(row.first_ids) != len(ours.first_ids):
-        return None
-    pairs = zip(row.first_ids, ours.first_ids, strict=True)
-    return sum(theirs == mine for theirs, mine in pairs) / len(row.first_ids)
 
 
 def engines(settings: Settings, tell: Tell) -> list[Engine]:

@@ -7,7 +7,8 @@ One run stops after the first token of each answer, the other goes on to `output
     decode tok/s  = tokens of the long run after the last prompt is done / the time they took
 
 Each pair of runs has prompts of its own, so that no prefix can be reused between pairs, and the prefix
-cache is off within one. Medians over the repeats, after one pair to warm up.
+cache is off within one. Medians over the repeats, after one pair to warm up; a latency of a repeat is that of
+its median request.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from redline.bench.results.metric import Metric
 from redline.config.sampling import SamplingParams
@@ -37,6 +39,10 @@ class Workload:
     repeats: int = 3
     seed: int = 0
 
+    def __str__(self) -> str:
+        sizes = f"{self.batch} x {self.prompt_tokens} random tokens in, {self.output_tokens} out"
+        return f"{sizes}, seed {self.seed}"
+
     def __post_init__(self) -> None:
         least = {"batch": 1, "prompt_tokens": 1, "output_tokens": 2, "repeats": 1}
         for name, low in least.items():
@@ -53,24 +59,28 @@ class Workload:
 
 
 METRICS = {
-    "prefill_tok_s": Metric("prefill", "tok/s", "higher"),
-    "decode_tok_s": Metric("decode", "tok/s", "higher"),
-    "ttft_s": Metric("TTFT", "s", "lower"),
-    "tpot_s": Metric("TPOT", "s", "lower"),
+    "prefill_tok_s": Metric("prefill", "tok/s", "higher", "median"),
+    "decode_tok_s": Metric("decode", "tok/s", "higher", "median"),
+    "ttft_s": Metric("TTFT", "s", "lower", "median"),
+    "tpot_s": Metric("TPOT", "s", "lower", "median"),
+    "e2e_s": Metric("all of it", "s", "lower", "median"),
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfflineResult:
-    """Medians. Times in seconds, rates in tokens per second over the whole batch, memory in bytes."""
+    """By METRICS, one value per repeat; and the memory of the process in bytes."""
 
-    prefill_tok_s: float
-    decode_tok_s: float
-    ttft_s: float  # of the median request, all having arrived at once
-    tpot_s: float
-    e2e_s: float  # the whole long run
-    peak_memory_bytes: int | None  # VmHWM of the process; None where the system does not tell
-    runs: dict[str, list[float]]  # by METRICS, one value per repeat
+    runs: dict[str, list[float]]
+    peak_memory_bytes: int | None  # VmHWM; None where the system does not tell
+
+    def median(self, name: str) -> float:
+        """Of one of METRICS: seconds, or tokens per second over the whole batch."""
+        return statistics.median(self.runs[name])
+
+    def measured(self) -> dict[str, Any]:
+        """For a report, with the interval of each."""
+        return {name: metric.measured(self.runs[name]) for name, metric in METRICS.items()}
 
 
 def bench_offline(
@@ -91,17 +101,7 @@ def bench_offline(
         pairs.append(_measure_pair(llm, workload, repeat))
         if on_repeat is not None:
             on_repeat(repeat)
-    pairs = pairs[1:]
-    runs = _runs(workload, pairs)
-    return OfflineResult(
-        prefill_tok_s=_median(runs["prefill_tok_s"]),
-        decode_tok_s=_median(runs["decode_tok_s"]),
-        ttft_s=_median(output.metrics.ttft_s for pair in pairs for output in pair.outputs),
-        tpot_s=_median(output.metrics.tpot_s for pair in pairs for output in pair.outputs),
-        e2e_s=_median(pair.long_s for pair in pairs),
-        peak_memory_bytes=peak_memory_bytes(),
-        runs=runs,
-    )
+    return OfflineResult(runs=_runs(workload, pairs[1:]), peak_memory_bytes=peak_memory_bytes())
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +117,7 @@ def _runs(workload: Workload, pairs: list[_Pair]) -> dict[str, list[float]]:
         "decode_tok_s": [decode_rate([output.metrics for output in pair.outputs]) for pair in pairs],
         "ttft_s": [_median(output.metrics.ttft_s for output in pair.outputs) for pair in pairs],
         "tpot_s": [_median(output.metrics.tpot_s for output in pair.outputs) for pair in pairs],
+        "e2e_s": [pair.long_s for pair in pairs],
     }
 
 

@@ -3,7 +3,9 @@
 The roofline of a call is the larger of two times (Williams et al., 2009): its bytes at the read bandwidth
 that this machine has over as much memory, and its multiply-adds at the peak of their kind. Weights and K/V
 rotate through copies, as the layers of a model follow each other, so that no call finds what the last left
-in a cache. bench/op_trials.py has the table of trials; a new op is a function there.
+in a cache. Each round goes through all trials with arrays of their own: samples of one trial that follow
+each other are more alike than those of the next run, and would make its interval too narrow.
+bench/op_trials.py has the table of trials; a new op is a function there.
 """
 
 from __future__ import annotations
@@ -11,11 +13,12 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from redline.bench.ceiling import Ceiling, read_bandwidth
 from redline.bench.op_trials import TRIALS, Trial
+from redline.bench.results.metric import Metric
 from redline.errors import ConfigError
 from redline.models.spec import ModelSpec
 
@@ -25,21 +28,35 @@ MIN_BUFFER = 1 << 20  # below it, starting a pass would be measured
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpResult:
-    """One op at one shape. Times in seconds per call."""
+    """One op at one shape. Times in seconds per call, one sample for each round."""
 
+    name: str
     op: str
     shape: str
     rows: int
-    seconds: float
-    bytes_s: float
-    macs_s: float
+    bytes: int
+    macs: int
     ceiling_s: float
     bound: str  # "memory" or "compute": what the ceiling is made of
+    samples: list[float] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        return statistics.median(self.samples)
 
     @property
     def share(self) -> float:
         """Of the ceiling's speed; 1 is the most there is."""
         return self.ceiling_s / self.seconds
+
+    def measured(self) -> dict[str, Any]:
+        """For a report, with the interval of the median."""
+        return Metric(self.name, "s", "lower", "median").measured(self.samples)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a report, with rates per second."""
+        rates = {"bytes_s": self.bytes / self.seconds, "macs_s": self.macs / self.seconds}
+        return {**asdict(self), "seconds": self.seconds, **rates, "share": self.share}
 
 
 def bench_ops(
@@ -56,25 +73,34 @@ def bench_ops(
     if not any(only in make.__name__ for make in TRIALS):
         groups = ", ".join(make.__name__ for make in TRIALS)
         raise ConfigError(f"--only is {only[:40]!r}; it must be a part of one of {groups}")
+    results: dict[str, OpResult] = {}
     roof = Roof(ceiling)
-    results = []
-    for trial in trials(spec, ops, rows, formats, only):
-        tell(f"{trial.op} {trial.shape}, {trial.rows} rows")
-        seconds = seconds_per_call(trial.call, repeats)
-        ceiling_s, bound = roof.seconds(trial)
-        results.append(
-            OpResult(
-                op=trial.op,
-                shape=trial.shape,
-                rows=trial.rows,
-                seconds=seconds,
-                bytes_s=trial.bytes / seconds,
-                macs_s=trial.macs / seconds,
-                ceiling_s=ceiling_s,
-                bound=bound,
-            )
-        )
-    return results
+    for repeat in range(1, repeats + 1):
+        for trial in trials(spec, ops, rows, formats, only):
+            tell(f"round {repeat} of {repeats}: {trial.op} {trial.shape}, {trial.rows} rows")
+            result = results.get(name_of(trial)) or _unmeasured(trial, roof)
+            result.samples.append(seconds_per_call(trial.call))
+            results[result.name] = result
+    return list(results.values())
+
+
+def _unmeasured(trial: Trial, roof: Roof) -> OpResult:
+    ceiling_s, bound = roof.seconds(trial)
+    return OpResult(
+        name=name_of(trial),
+        op=trial.op,
+        shape=trial.shape,
+        rows=trial.rows,
+        bytes=trial.bytes,
+        macs=trial.macs,
+        ceiling_s=ceiling_s,
+        bound=bound,
+    )
+
+
+def name_of(trial: Trial) -> str:
+    """Of its own among all trials."""
+    return f"{trial.op}, {trial.shape}, {trial.rows} rows"
 
 
 def trials(
@@ -114,12 +140,12 @@ class Roof:
         return self._bandwidth[size]
 
 
-def seconds_per_call(call: Callable[[], object], repeats: int) -> float:
-    """The median over `repeats` samples, each of as many calls as fill SAMPLE_S."""
+def seconds_per_call(call: Callable[[], object]) -> float:
+    """The mean of as many calls as fill SAMPLE_S, after as many to warm up."""
     count = 1
     while (elapsed_s := _elapsed_s(call, count)) < SAMPLE_S:
         count = max(2 * count, int(1.2 * count * SAMPLE_S / max(elapsed_s, 1e-6)))
-    return statistics.median(_elapsed_s(call, count) / count for _ in range(repeats))
+    return _elapsed_s(call, count) / count
 
 
 def _elapsed_s(call: Callable[[], object], count: int) -> float:

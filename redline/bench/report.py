@@ -6,9 +6,12 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-HEADER = ("case", "engine", "", "of ceiling", "Redline is", "")
+from redline.bench.results.document import runs_text
+from redline.bench.results.metric import quoted, spread_text
+
+HEADER = ("case", "engine", "", "", "of ceiling", "Redline is", "", "")
 GIB, MIB = 2**30, 2**20
-NUMERIC = (2, 3, 4)  # columns that are set to the right
+NUMERIC = (2, 3, 4, 5, 6)  # columns that are set to the right
 
 
 def table(report: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -22,14 +25,16 @@ def table(report: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    median, ceiling, ratio = row["median"], row["ceiling"], row["redline_ratio"]
-    if median is None:
-        return row["engine"], "failed", "", "", row["failure"] or "did not run"
+    measured, ceiling, ratio = row["measured"], row["ceiling"], row["redline_ratio"]
+    if measured is None:
+        return row["engine"], "failed", "", "", "", "", row["failure"] or "did not run"
+    median = quoted(measured)
     return (
         row["engine"],
         _number(median, row["unit"]),
+        spread_text(measured),
         "" if ceiling is None or row["unit"] != "tok/s" else f"{median / ceiling:.0%}",
-        "" if ratio is None else f"{ratio:.2f}x",
+        *(("", "") if ratio is None else (f"{quoted(ratio):.2f}x", spread_text(ratio))),
         "best peer" if row["best_peer"] else "",
     )
 
@@ -64,7 +69,7 @@ def as_markdown(report: dict[str, Any]) -> str:
     """A dated report."""
     engines = ", ".join(name for name in report["engines"])
     lines = [f"# {engines}: {report['model']}, {report['date']}", ""]
-    lines += [_row(HEADER), _row(["---"] * 2 + ["---:"] * 3 + ["---"])]
+    lines += [_row(HEADER), _row(["---"] * 2 + ["---:"] * len(NUMERIC) + ["---"])]
     lines += [_row(line) for line in table(report)]
     lines += ["", *(f"- {fact}" for fact in facts(report)), ""]
     lines += [f"- {name}: {summary}" for name, summary in report["cases"].items()]
@@ -80,8 +85,9 @@ def facts(report: dict[str, Any]) -> list[str]:
     where, ceiling = report["environment"], report["ceiling"]
     interrupted = "Interrupted. " if report["interrupted"] else ""
     lines = [
-        f"{interrupted}Medians of {report['repeats']} alternating runs after a warm-up; {report['threads']} "
-        f"threads, instruction sets: {report['isa']}; load average before: {report['load_before']:.2f}.",
+        f"{interrupted}{runs_text(report['subjects'], 'alternating runs')}",
+        f"{report['threads']} threads, instruction sets: {report['isa']}; load average before: "
+        f"{report['load_before']:.2f}.",
         f"Machine: {where['cpu']}, {where['num_cores']} cores, {where['memory_bytes'] / GIB:.0f} GiB, "
         f"{where['system']}.",
         f"Ceiling: {ceiling_text(ceiling)}",

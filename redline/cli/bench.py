@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,6 @@ from redline.cli.terminal import progress_bar
 from redline.errors import ConfigError
 
 if TYPE_CHECKING:
-    from redline.bench.offline import OfflineResult, Workload
     from redline.llm import LLM
 
 SWEEP = "throughput and latency by batch size and token budget, and where to stop"
@@ -88,56 +86,37 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigError(f"--{name} has no effect without --workload")
     bench_against.refuse_own(args)
     from redline.bench.offline import Workload, bench_offline
+    from redline.bench.offline_report import as_text, offline_report
+    from redline.bench.results.document import circumstances, load_average
 
     sizes = {name: getattr(args, name) for name in SIZES if hasattr(args, name)}
     workload = Workload(repeats=args.repeats, seed=args.seed, **sizes)
+    load_before = load_average()
     llm = open_llm(args, max_batch=workload.batch, prefix_cache=False)
     with progress_bar("measuring", "repeats") as progress:
         result = bench_offline(llm, workload, lambda done: progress(done, args.repeats))
-    report = _report(args, workload, llm, result)
-    bench_against.write_json(report, args.json, _text(report))
+    report = {
+        **offline_report(llm.model_name, workload, result, _engine(args, llm)),
+        **circumstances(["redline", *args.argv], load_before),
+    }
+    bench_against.write_json(report, args.json, as_text(report))
     return 0
 
 
-def _report(args: argparse.Namespace, workload: Workload, llm: LLM, result: OfflineResult) -> dict[str, Any]:
+def _engine(args: argparse.Namespace, llm: LLM) -> dict[str, Any]:
+    """What ran, and how fast this machine reads as many bytes as its weights have."""
     from redline.bench.ceiling import read_bandwidth
-    from redline.bench.environment import environment
     from redline.config.resolve import resolve_runtime
     from redline.engine.memory import hardware
 
     threads = resolve_runtime(llm.config, hardware(), env.num_threads()).threads
     weights_bytes = _size(fetch(args.model))
-    bandwidth = read_bandwidth(threads, num_bytes=weights_bytes)
     return {
-        "command": ["redline", *args.argv],
-        "model": args.model,
-        "workload": asdict(workload),
-        "result": asdict(result),
-        **_comparable(args, workload, result),
         "threads": threads,
         "weights_bytes": weights_bytes,
         "kv_bytes": llm.kv_bytes,
-        "read_bandwidth_bytes_s": bandwidth,
-        # A decode step reads every weight once, whatever the batch. K/V reads come on top.
-        "decode_bandwidth_share": result.decode_tok_s / workload.batch * weights_bytes / bandwidth,
+        "read_bandwidth_bytes_s": read_bandwidth(threads, num_bytes=weights_bytes),
         "reasons": list(llm.reasons),
-        "environment": asdict(environment()),
-    }
-
-
-def _comparable(args: argparse.Namespace, workload: Workload, result: OfflineResult) -> dict[str, Any]:
-    """What `redline bench compare` reads."""
-    from redline.bench.offline import METRICS
-
-    return {
-        "kind": "offline",
-        "measured": {"workload": str(workload), "model": args.model},
-        "subjects": [
-            {
-                "name": "redline",
-                "metrics": {name: METRICS[name].measured(values) for name, values in result.runs.items()},
-            }
-        ],
     }
 
 
@@ -145,32 +124,3 @@ def _size(model: Path) -> int:
     """Bytes of the weights' file or files."""
     files = [model] if model.is_file() else list(model.glob("*.safetensors"))
     return sum(file.stat().st_size for file in files)
-
-
-def _text(report: dict[str, Any]) -> str:
-    result, workload, where = report["result"], report["workload"], report["environment"]
-    peak = result["peak_memory_bytes"]
-    from redline.bench.results.metric import spread_text
-
-    spread = {name: spread_text(each) for name, each in report["subjects"][0]["metrics"].items()}
-    rows = [
-        ("prefill", f"{result['prefill_tok_s']:.1f} tok/s  {spread['prefill_tok_s']}"),
-        ("decode", f"{result['decode_tok_s']:.1f} tok/s  {spread['decode_tok_s']}"),
-        ("TTFT", f"{result['ttft_s'] * 1e3:.1f} ms  {spread['ttft_s']}"),
-        ("TPOT", f"{result['tpot_s'] * 1e3:.2f} ms  {spread['tpot_s']}"),
-        ("peak memory", "unknown" if peak is None else f"{peak / 2**20:.0f} MiB"),
-        ("weights", f"{report['weights_bytes'] / 2**20:.0f} MiB"),
-        ("K/V budget", f"{report['kv_bytes'] / 2**20:.0f} MiB"),
-        (
-            "ceiling",
-            f"{report['read_bandwidth_bytes_s'] / 1e9:.1f} GB/s read by {report['threads']} threads "
-            "over as much memory; "
-            f"decode reads its weights at {report['decode_bandwidth_share']:.0%} of that",
-        ),
-        ("machine", f"{where['cpu']}, {where['num_cores']} cores, {where['memory_bytes'] / 2**30:.0f} GiB"),
-        ("commit", f"{where['commit'] or 'none'} (redline {where['redline']}, numpy {where['numpy']})"),
-        ("command", " ".join(report["command"])),
-    ]
-    title = "{model}: batch {batch}, {prompt_tokens} prompt tokens, {output_tokens} output tokens"
-    lines = [title.format(model=report["model"], **workload) + f", median of {workload['repeats']}"]
-    return "\n".join([*lines, *(f"{name:<12} {text}" for name, text in rows)]) + "\n"

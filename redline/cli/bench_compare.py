@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,46 +21,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare each subject of A with the one of B that has its name, or the only ones with each other."""
-    from redline.bench.results.compare import compare, unlike
+    from redline.bench.results.compare import compare, only_in_one, unlike
+    from redline.bench.results.reading import read_report
     from redline.bench.results.terminal import as_comparison
 
-    a, b = _report(args.before), _report(args.after)
+    a, b = read_report(args.before), read_report(args.after)
     if a["kind"] != b["kind"]:
         raise ConfigError(
             f"{args.before} is of bench {a['kind']} and {args.after} of bench {b['kind']}; "
             "only reports of one kind can be compared"
         )
-    differ = unlike(a, b)
-    text, found = [], {}
-    for name, first, second in _pairs(a, b):
+    pairs, left_out = _pairs(a, b)
+    differ = [*unlike(a, b), *left_out]
+    text, found, alone = [], {}, {}
+    for name, first, second in pairs:
         names = (args.before.stem, args.after.stem) if not name else (f"A {name}", f"B {name}")
         differences = compare(first["metrics"], second["metrics"])
         found[name] = [asdict(each) for each in differences]
-        text.append(as_comparison(names, differences, differ))
-    write_json({"unlike": differ, "differences": found}, args.json, "\n".join(text))
+        alone[name] = only_in_one(first["metrics"], second["metrics"])
+        text.append(as_comparison(names, differences, [*differ, *alone[name]]))
+    report = {"unlike": differ, "only_in_one": alone, "differences": found}
+    write_json(report, args.json, "\n".join(text))
     return 0
 
 
-def _pairs(a: dict[str, Any], b: dict[str, Any]) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """What is compared with what; the name is empty where there is one of each."""
+Pair = tuple[str, dict[str, Any], dict[str, Any]]
+
+
+def _pairs(a: dict[str, Any], b: dict[str, Any]) -> tuple[list[Pair], list[str]]:
+    """What is compared with what, with an empty name where there is one of each; and who has no partner.
+
+    Raises ConfigError when there is no number that both have.
+    """
     if len(a["subjects"]) == len(b["subjects"]) == 1:
-        return [("", a["subjects"][0], b["subjects"][0])]
-    others = {subject["name"]: subject for subject in b["subjects"]}
-    pairs = [(each["name"], each, others[each["name"]]) for each in a["subjects"] if each["name"] in others]
-    if not pairs:
-        raise ConfigError("the reports have no subject in common: nothing can be compared")
-    return pairs
-
-
-def _report(path: Path) -> dict[str, Any]:
-    try:
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        metrics = [each for subject in report["subjects"] for each in subject["metrics"].values()]
-        whole = all(each["values"] and each["better"] and each["title"] and each["unit"] for each in metrics)
-        if whole and metrics and report["kind"] and report["measured"] and report["environment"]["cpu"]:
-            return report
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        pass
-    raise ConfigError(f"{path} is no report of redline bench with runs that can be compared (--json FILE)")
+        pairs: list[Pair] = [("", a["subjects"][0], b["subjects"][0])]
+        left_out = []
+    else:
+        mine, others = ({subject["name"]: subject for subject in each["subjects"]} for each in (a, b))
+        pairs = [(name, mine[name], others[name]) for name in mine if name in others]
+        left_out = [f"only in A: {name}" for name in mine if name not in others]
+        left_out += [f"only in B: {name}" for name in others if name not in mine]
+    shared = [pair for pair in pairs if pair[1]["metrics"].keys() & pair[2]["metrics"].keys()]
+    if not shared:
+        raise ConfigError("the reports have no number in common: nothing can be compared")
+    return shared, left_out

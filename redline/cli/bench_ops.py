@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
 
 from redline import env
 from redline.cli.bench_against import status_line, write_json
 from redline.cli.engine_flags import DEFAULT_MODEL
 from redline.cli.loading import fetch
 from redline.errors import ConfigError
-
-if TYPE_CHECKING:
-    from redline.bench.ops import OpResult
 
 DEFAULT_ROWS = "1,8,32,512"
 DEFAULT_FORMATS = "Q4_1,Q8_0,F16"
@@ -35,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--only", default="", metavar="TEXT", help="one group of ops, as matmul or attention")
     parser.add_argument("--threads", type=int, metavar="N", help="default: REDLINE_THREADS, else all cores")
-    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="samples of each (default: 5)")
+    parser.add_argument(
+        "--repeats", type=int, default=5, metavar="N", help="rounds, with a sample of each op (default: 5)"
+    )
     parser.add_argument(
         "--json", nargs="?", const="-", metavar="FILE", help="write one JSON object to FILE, or print it"
     )
@@ -46,9 +43,10 @@ def run(args: argparse.Namespace) -> int:
     if args.repeats < 1:
         raise ConfigError(f"--repeats is {args.repeats}; it must be at least 1")
     from redline.bench.ceiling import Ceiling
-    from redline.bench.environment import environment
     from redline.bench.footprint import model_footprint
     from redline.bench.ops import bench_ops
+    from redline.bench.ops_report import as_text, ops_report
+    from redline.bench.results.document import circumstances, load_average
     from redline.config.engine import EngineConfig
     from redline.config.resolve import resolve_runtime
     from redline.engine.memory import hardware
@@ -64,58 +62,17 @@ def run(args: argparse.Namespace) -> int:
     decoder = load_weights(fetch(args.model), ops, "int8")
     spec, step_bytes = decoder.spec, model_footprint(decoder, kv_bytes=0).step_bytes(0)
     del decoder
+    load_before = load_average()
     with status_line() as tell:
         tell("measuring the machine's ceilings")
         ceiling = Ceiling.measure(threads, env.isa() or "native", step_bytes)
         results = bench_ops(spec, ops, rows, formats, ceiling, args.only, args.repeats, tell)
     report = {
-        "command": ["redline", *args.argv],
-        "model": args.model,
-        "threads": threads,
-        "ceiling": ceiling.as_dict(),
-        "ops": [{**asdict(result), "share": result.share} for result in results],
-        "environment": asdict(environment()),
+        **ops_report(results, fetch(args.model).stem, ceiling, args.repeats),
+        **circumstances(["redline", *args.argv], load_before),
     }
-    write_json(report, args.json, text(report, results))
+    write_json(report, args.json, as_text(report))
     return 0
-
-
-def text(report: dict[str, Any], results: list[OpResult]) -> str:
-    """The table, a block of lines per op and shape."""
-    header = ("op", "shape", "rows", "time", "GB/s", "GMAC/s", "of ceiling", "bound")
-    lines, last = [header], ""
-    for each in results:
-        name = f"{each.op} {each.shape}"
-        shown = ("", "") if name == last else (each.op, each.shape)
-        last = name
-        rates = (f"{each.bytes_s / 1e9:.1f}", f"{each.macs_s / 1e9:.0f}" if each.macs_s else "")
-        lines.append((*shown, str(each.rows), _time(each.seconds), *rates, f"{each.share:.0%}", each.bound))
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    from redline.bench.report import ceiling_text
-
-    where = report["environment"]
-    return "\n".join(
-        [
-            *("  ".join(_placed(line, widths)).rstrip() for line in lines),
-            "",
-            f"Ceiling: {ceiling_text(report['ceiling'])}",
-            f"Machine: {where['cpu']}, {where['num_cores']} cores. Commit {where['commit'] or 'none'}.",
-            f"Command: {' '.join(report['command'])}",
-            "",
-        ]
-    )
-
-
-def _placed(line: tuple[str, ...], widths: list[int]) -> list[str]:
-    left = {0, 1, 7}
-    return [
-        cell.ljust(width) if column in left else cell.rjust(width)
-        for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-    ]
-
-
-def _time(seconds: float) -> str:
-    return f"{seconds * 1e6:.1f} us" if seconds < 1e-3 else f"{seconds * 1e3:.2f} ms"
 
 
 def _rows(given: str) -> list[int]:

@@ -89,6 +89,11 @@ def run(args: argparse.Namespace) -> int:
         "date": datetime.date.today().isoformat(),
         "model": llm.model_name,
         **findings(plan, swept),
+        "measured": {
+            "workload": plan.load.describe(),
+            "model": llm.model_name,
+            "threads": circumstances["threads"],
+        },
         "left_out": left_out,
         "interrupted": interrupted,
         "load_before": load_before,

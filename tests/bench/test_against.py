@@ -14,10 +14,11 @@ from redline.bench import against
 from redline.bench.against import Engine, Row, Seat, compare, measure
 from redline.bench.cases import FIRST_TOKEN, Case, Load, Part, cases, cases_named, mixed_lengths
 from redline.bench.ceiling import Ceiling, part_ceiling
-from redline.bench.contest import _with_ratios
+from redline.bench.contest_rows import metric_of, rows_of, subjects_of
 from redline.bench.footprint import Footprint
 from redline.bench.peers.environments import PeerFailed
 from redline.bench.report import as_markdown, as_text
+from redline.bench.results.metric import spread_text
 from redline.errors import ConfigError
 
 WORKER = Path(__file__).parent / "fake_worker.py"
@@ -198,7 +199,7 @@ def rows_of_three() -> list[Row]:
 
     return [
         row("Redline", values=[80.0, 90.0, 100.0], first_ids=[1, 2]),
-        row("slow", values=[30.0], first_ids=[1, 3]),
+        row("slow", values=[32.0, 30.0], first_ids=[1, 3]),  # Ctrl-C came before its third round
         row("fast", values=[60.0]),
         row("bad", failure="ended with SIGILL | twice"),
     ]
@@ -207,22 +208,35 @@ def rows_of_three() -> list[Row]:
 def report_of_three() -> dict[str, Any]:
     where = {"cpu": "CPU", "num_cores": 2, "memory_bytes": 2**34, "system": "Linux", "commit": "abc",
              "redline": "0", "python": "3"}  # fmt: skip
+    found = rows_of([CASE], rows_of_three(), CEILING, MODEL)
     described = {"launch": "how", "reads": "itself", "variables": {"A": "1"}, "peak_memory_bytes": 2**21}
     return {
         "date": "2026-01-01", "model": "m.gguf", "threads": 2, "isa": "native", "repeats": 3,
         "load_before": 0.0, "interrupted": True, "environment": where, "ceiling": CEILING.as_dict(),
         "command": ["redline", "x"],
         "engines": {name: described for name in ("Redline", "slow", "fast", "bad")},
-        "cases": {"decode": CASE.summary}, "rows": _with_ratios([CASE], rows_of_three(), CEILING, MODEL),
+        "cases": {"decode": CASE.summary}, "rows": found, "subjects": subjects_of(found),
     }  # fmt: skip
 
 
 def test_the_table_names_the_best_peer_the_ratios_and_the_reasons() -> None:
     lines = as_text(report_of_three()).splitlines()
     redline, slow, fast, bad = lines[2:6]
-    assert redline.split() == ["decode", "Redline", "90.0", "tok/s", "56%"]
-    assert slow.split() == ["slow", "30.0", "tok/s", "19%", "3.00x"]
-    assert fast.split() == ["fast", "60.0", "tok/s", "37%", "1.50x", "best", "peer"]
+    assert redline.split() == ["decode", "Redline", "90.0", "tok/s", "+-", "45.3%", "56%"]
+    assert slow.split() == ["slow", "31.0", "tok/s", "+-", "57.0%", "19%", "2.75x", "+-", ">100%"]
+    assert fast.split() == [
+        "fast",
+        "60.0",
+        "tok/s",
+        "one",
+        "run",
+        "37%",
+        "1.33x",
+        "one",
+        "run",
+        "best",
+        "peer",
+    ]
     assert bad.split() == ["bad", "failed", "ended", "with", "SIGILL", "|", "twice"]
     text = "\n".join(lines)
     for fact in (
@@ -230,7 +244,8 @@ def test_the_table_names_the_best_peer_the_ratios_and_the_reasons() -> None:
         "how A=1",
         "Commit abc",
         "Command: redline x",
-        "Interrupted. Medians",
+        "Interrupted. Medians of 1 to 3 alternating runs",
+        "+- is where the median of as many more lands",
         "int8 0",
     ):
         assert fact in text, fact
@@ -238,7 +253,7 @@ def test_the_table_names_the_best_peer_the_ratios_and_the_reasons() -> None:
 
 def test_the_markdown_is_one_table_whose_cells_are_escaped() -> None:
     table = [line for line in as_markdown(report_of_three()).splitlines() if line.startswith("|")]
-    assert {line.replace("\\|", "").count("|") for line in table} == {7}
+    assert {line.replace("\\|", "").count("|") for line in table} == {9}
     assert "SIGILL \\| twice" in table[-1]
 
 
@@ -247,11 +262,27 @@ def test_the_report_is_json_and_says_how_often_first_tokens_agree() -> None:
     assert [row["same_first_token"] for row in rows] == [None, 0.5, None, None]
 
 
+def test_engines_that_slow_down_together_keep_a_narrow_ratio() -> None:
+    ours, peer = rows_of_three()[:2]
+    peer.values = [40.0, 45.0, 50.0]
+    row = rows_of([CASE], [ours, peer], CEILING, MODEL)[1]
+    assert spread_text(row["measured"]) == "+- 45.3%"
+    assert spread_text(row["redline_ratio"]) == "+- 0.0%" and row["redline_ratio"]["values"] == [2.0] * 3
+
+
+def test_what_compare_reads_has_each_engine_with_its_runs_or_why_there_are_none() -> None:
+    redline, slow, _, bad = report_of_three()["subjects"]
+    assert redline["metrics"]["decode"]["values"] == [80.0, 90.0, 100.0]
+    assert list(slow["metrics"]) == ["decode", "decode redline_ratio"]
+    assert (bad["metrics"], bad["notes"]) == ({}, ["decode failed: ended with SIGILL | twice"])
+
+
 def test_times_are_better_when_smaller() -> None:
     rows = [Row(case="mixed", part="mixed", engine=name, unit="s", values=[value])
             for name, value in (("Redline", 4.0), ("slow", 12.0), ("fast", 6.0))]  # fmt: skip
-    done = _with_ratios([], rows, CEILING, MODEL)
-    assert [row["redline_ratio"] for row in done] == [None, 3.0, 1.5]
+    done = rows_of([], rows, CEILING, MODEL)
+    assert [row["redline_ratio"] and row["redline_ratio"]["median"] for row in done] == [None, 3.0, 1.5]
+    assert {row["measured"]["better"] for row in done} == {"lower"}
     assert [row["best_peer"] for row in done] == [False, False, True]
 
 
@@ -264,6 +295,8 @@ def test_growth_is_a_ratio_of_times_and_context_one_of_rates() -> None:
     growth = Case(name="growth", summary="", parts=parts, ratio="time", ratio_of_times=True)
     context = Case(name="context", summary="", parts=parts, ratio="rate")
     assert against._ratio(growth, *rows).values == [4.0], "twice the tokens at half the speed"
+    better = [metric_of(against._ratio(case, *rows), [growth, context]).better for case in (growth, context)]
+    assert better == ["lower", "higher"]
     assert against._ratio(context, *rows).values == [0.5]
     rows[0].failure = "died"
     assert against._ratio(context, *rows).median is None

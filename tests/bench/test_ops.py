@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,8 @@ from redline.bench import op_trials
 from redline.bench.ceiling import Ceiling
 from redline.bench.op_trials import GGUF_BLOCKS, TRIALS, Trial, random_weight
 from redline.bench.ops import Roof, bench_ops, seconds_per_call, trials
+from redline.bench.ops_report import as_text, ops_report
+from redline.bench.results.document import circumstances
 from redline.errors import ConfigError
 from redline.models.spec import LayerSpec, ModelSpec, RopeSpec
 from redline.ops.registry import backend
@@ -97,8 +101,8 @@ def test_the_roof_is_the_longer_of_reading_and_multiplying(monkeypatch: pytest.M
     assert asked == [4 << 20], "measured once, over the next power of two"
 
 
-def test_a_short_call_is_repeated_and_the_median_is_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    per_call = iter([0.001, 0.001, 0.003, 0.005, 0.9])
+def test_a_short_call_is_repeated_and_its_time_is_that_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    per_call = iter([0.001, 0.001, 0.005])
     counts = []
 
     def elapsed(call: object, count: int) -> float:
@@ -106,14 +110,34 @@ def test_a_short_call_is_repeated_and_the_median_is_of_one(monkeypatch: pytest.M
         return next(per_call) * count
 
     monkeypatch.setattr("redline.bench.ops._elapsed_s", elapsed)
-    assert seconds_per_call(print, 3) == pytest.approx(0.005)
-    assert counts == [1, 12, 12, 12, 12], "as many as take SAMPLE_S"
+    assert seconds_per_call(print) == pytest.approx(0.005)
+    assert counts == [1, 12, 12], "as many as take SAMPLE_S"
+
+
+def test_rounds_go_through_all_ops_and_each_number_is_a_median_with_its_interval(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told, times_s = [], iter([1e-6, 2e-6, 3e-6, 1.1e-6, 2e-6, 3e-6, 1.2e-6, 2e-6, 3e-6])
+    monkeypatch.setattr("redline.bench.ops.seconds_per_call", lambda call: next(times_s))
+    results = bench_ops(SPEC, backend("cpu"), [2], [], CEILING, "sampling", 3, told.append)
+    assert [line.split(",")[0] for line in told[::3]] == [f"round {n} of 3: argmax 320" for n in (1, 2, 3)]
+    assert results[0].samples == [1e-6, 1.1e-6, 1.2e-6] and results[0].seconds == 1.1e-6
+    report = ops_report(results, "m", CEILING, 3)
+    measured = report["subjects"][0]["metrics"]["argmax, 320, 2 rows"]
+    assert measured["median"] == 1.1e-6 and measured["low"] < 1.1e-6 < measured["high"]
+    assert json.loads(json.dumps(report)) == report
+    lines = as_text({**report, **circumstances(["redline", "bench", "ops"], 0.0)}).splitlines()
+    assert lines[1].split()[:6] == ["argmax", "320", "2", "1.1", "us", "+-"]
+    assert lines[2].split()[3:7] == ["2.0", "us", "+-", "0.0%"]
+    assert "Medians of 3 runs after a warm-up; +- is where the median of as many more lands" in "\n".join(
+        lines
+    )
 
 
 def test_only_selects_and_must_select_something(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("redline.bench.ops.SAMPLE_S", 1e-5)
     results = bench_ops(SPEC, backend("cpu"), [2], ["Q8_0"], CEILING, "sampling", 1)
     assert [result.op for result in results] == ["argmax", "sample", "top_logprobs"]
-    assert (results[0].rows, results[0].bound, results[0].macs_s) == (2, "memory", 0) and results[0].share > 0
+    assert (results[0].rows, results[0].bound, results[0].macs) == (2, "memory", 0) and results[0].share > 0
     with pytest.raises(ConfigError, match="--only is 'conv'; it must be a part of one of matmul, attention_"):
         bench_ops(SPEC, backend("cpu"), [2], ["Q8_0"], CEILING, "conv", 1)

@@ -9,34 +9,44 @@ import pytest
 
 from redline.bench.results.compare import (
     BETTER,
+    DIFFERENT,
     SAME,
     UNKNOWN,
     WORSE,
     can_tell,
     compare,
+    only_in_one,
     permutation_p,
     unlike,
 )
 from redline.bench.results.html import as_html
 from redline.bench.results.interval import Interval, quantile
-from redline.bench.results.metric import Metric, spread_text, value_text
+from redline.bench.results.metric import Metric, quoted, spread_text, value_text
 from redline.bench.results.terminal import as_text
 
 
-def test_a_second_measurement_lands_in_the_interval_of_the_first() -> None:
+@pytest.mark.parametrize(("center", "number"), [("mean", statistics.fmean), ("median", statistics.median)])
+def test_a_second_measurement_lands_in_the_interval_of_the_first(center, number) -> None:
     """Nineteen times in twenty, for whatever number of runs, however much they vary."""
     draw = random.Random(1)
-    for runs in (2, 3, 5, 12):
+    for runs in (2, 3, 4, 5, 12):
         inside = 0
         for _ in range(2000):
             first, second = ([draw.gauss(50, 4) for _ in range(runs)] for _ in range(2))
-            inside += statistics.fmean(second) in Interval.of(first)
+            inside += number(second) in Interval.of(first, center)
         assert 0.935 < inside / 2000 < 0.965
+
+
+def test_the_median_is_quoted_where_a_metric_says_so() -> None:
+    measured = Metric("x", "s", "lower", "median").measured([1.0, 2.0, 9.0])
+    assert quoted(measured) == measured["median"] == 2.0 and "mean" not in measured
+    assert measured["high"] - 2.0 == pytest.approx(2.0 - measured["low"])
+    assert quoted({"mean": 4.0}) == 4.0, "of an older report"
 
 
 def test_one_run_has_no_interval() -> None:
     interval = Interval.of([3.0])
-    assert (interval.mean, interval.low, interval.high, interval.half) == (3.0, None, None, None)
+    assert (interval.center, interval.low, interval.high) == (3.0, None, None)
     assert 3.0 not in interval
     assert spread_text(Metric("x", "s", "lower").measured([3.0])) == "one run"
 
@@ -77,6 +87,7 @@ def measured(values, better="lower"):
         ([1, 5, 3, 7], [2, 4, 6, 8], "lower", SAME),
         ([1, 2, 3], [5, 6, 7], "lower", UNKNOWN),
         ([1], [9], "lower", UNKNOWN),
+        ([1, 2, 3, 4], [5, 6, 7, 8], "neither", DIFFERENT),
     ],
 )
 def test_verdicts(a, b, better, verdict) -> None:
@@ -94,6 +105,23 @@ def test_what_two_reports_do_not_share_is_named() -> None:
     other = {"measured": {"workload": "chat 2", "model": "m"}, "environment": {**where, "cpu": "B"}}
     assert unlike(one, one) == []
     assert unlike(one, other) == ["workload: chat 1 / chat 2", "machine: A, 2 cores / B, 2 cores"]
+
+
+def test_of_parts_of_a_workload_only_those_that_differ_are_named() -> None:
+    where = {"cpu": "A", "num_cores": 2}
+    one, other = (
+        {"measured": {"workload": {"seed": 0, **cases}, "model": "m"}, "environment": where}
+        for cases in ({"prefill": "512 in"}, {"prefill": "512 in", "mixed": "200 at once"})
+    )
+    assert unlike(one, other) == ["workload, mixed: none / 200 at once"]
+
+
+def test_numbers_that_only_one_report_has_are_named() -> None:
+    a, b = measured([1, 2]), {"y": Metric("Y", "s", "lower").measured([1, 2])}
+    assert only_in_one(a, {**a, **b}) == ["only in B: Y"] and not only_in_one(a, a)
+    assert only_in_one(a, b) == ["only in A: X", "only in B: Y"]
+    many = {str(place): Metric(str(place), "s", "lower").measured([1]) for place in range(9)}
+    assert only_in_one(many, {}) == ["only in A: 0; 1; 2; 3; 4; 5; and 3 more"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from redline.bench.results.interval import Interval
 from redline.bench.sweep.axis import milliseconds, tick_texts, ticks
 from redline.bench.sweep.findings import findings
 from redline.bench.sweep.grid import Setting
@@ -34,10 +35,17 @@ CIRCUMSTANCES = {
 }  # fmt: skip
 
 
-def report(target: Target, budgets: tuple[int | None, ...] = (512,), **circumstances: Any) -> dict[str, Any]:
+def report(
+    target: Target,
+    budgets: tuple[int | None, ...] = (512,),
+    runs: tuple[float, ...] = (1.0,),
+    **circumstances: Any,
+) -> dict[str, Any]:
+    """`runs`: by what each run's rate and times are multiplied."""
     swept = [
         Swept(
-            Setting(max_batch=batch, chunked_prefill=budget), [measured(rate - number, 10 * tpot_s, tpot_s)]
+            Setting(max_batch=batch, chunked_prefill=budget),
+            [measured(run * (rate - number), 10 * run * tpot_s, run * tpot_s) for run in runs],
         )
         for number, budget in enumerate(budgets)
         for batch, (rate, tpot_s) in RATES.items()
@@ -98,9 +106,38 @@ def test_the_percentile_that_was_asked_for_has_a_column() -> None:
 
 
 def test_what_was_interrupted_says_so() -> None:
-    assert "Interrupted by the user. Medians of 3 alternating runs at most" in as_text(
-        report(Target(), interrupted=True)
-    )
+    found = report(Target(), interrupted=True, runs=(1.0, 1.1))
+    for each in list(found["subjects"][0]["metrics"].values())[-3:]:
+        del each["values"][1]
+    assert "Interrupted by the user. Medians of 1 to 2 alternating runs" in " ".join(as_text(found).split())
+
+
+def test_every_number_has_its_interval_beside_it() -> None:
+    found = report(Target(tpot_s=0.012), runs=(0.99, 1.0, 1.01))
+    half = 100 * (Interval.of([0.99, 1.0, 1.01], "median").high - 1.0)
+    lines = as_text(found).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[5].split()[:5] == ["a", "1", "512", "100", "300"]
+    assert lines[6].split() == ["+-", f"{half:.1f}%", f"{half:.1f}%", "0.0%", *[f"{half:.1f}%"] * 6]
+    assert lines[7].split()[:2] == ["b", "2"]
+    beside = f"420 output tok/s +- {half:.1f}%, TTFT p95 120 ms +- {half:.1f}%, TPOT p95 12.0 ms +-"
+    assert beside in " ".join(as_text(found).split())
+    rows = [line for line in as_markdown(found, None).splitlines() if line.startswith("| best |")]
+    assert f"| 420 +- {half:.1f}% | 1260 +- {half:.1f}% | 2.0 +- 0.0% | 60.0 +- {half:.1f}% |" in rows[0]
+
+
+def test_one_run_has_no_line_of_intervals() -> None:
+    text = as_text(report(Target())) + as_markdown(report(Target()), None)
+    assert not re.search(r"\+- +[\d>]", text) and "One run, which has no interval" in text
+
+
+def test_what_compare_reads_has_every_run_of_every_number() -> None:
+    found = report(Target(), runs=(0.9, 1.0))
+    metrics = found["subjects"][0]["metrics"]
+    assert found["kind"] == "sweep" and len(metrics) == 5 * 9
+    assert metrics["batch 8, budget 512 tpot_s p95"]["values"] == pytest.approx([0.0108, 0.012])
+    assert metrics["batch 8, budget 512 output_tok_s"]["better"] == "higher"
+    assert metrics["batch 8, budget 512 occupancy"]["better"] == "neither"
 
 
 def test_markdown_has_a_row_for_each_setting_and_the_plot() -> None:

@@ -32,6 +32,13 @@ def test_azure_times_are_sorted_and_start_at_zero(tmp_path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("time", ["18:15:46.25", "18:15:46.2500000+00:00", "20:15:46.25+02:00"])
+def test_azure_times_may_have_an_offset(tmp_path, time) -> None:
+    text = AZURE.splitlines()[0] + f"\n2023-11-16 18:15:46+00:00,1,1\n2023-11-16 {time},1,1\n"
+    trace = read_trace("azure", written(tmp_path / "a.csv", text))
+    assert [each.at_s for each in trace.requests] == [0.0, 0.25]
+
+
 def test_mooncake_has_blocks(tmp_path) -> None:
     trace = read_trace("mooncake", written(tmp_path / "m.jsonl", MOONCAKE))
     assert trace.requests == (Traced(0.0, 700, 50, (0, 1)), Traced(2.5, 1024, 20, (0, 2)))
@@ -64,6 +71,14 @@ def test_bad_lines_are_named_and_left_out_only_on_demand(tmp_path, kind, text, n
     assert [line.number for line in trace.bad_lines] == numbers
     assert trace.requests == read_trace(kind, written(path, AZURE if kind == "azure" else MOONCAKE)).requests
     assert f"{len(numbers)} bad lines left out" in trace.describe()
+
+
+def test_a_line_that_is_cut_off_is_named_once(tmp_path) -> None:
+    path = written(tmp_path / "m.jsonl", MOONCAKE + '{"timestamp": 1\n')
+    with pytest.raises(
+        ConfigError, match="1 bad lines: line 3: Expecting ',' delimiter at column 16; --skip"
+    ):
+        read_trace("mooncake", path)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +126,17 @@ def test_lengths_are_scaled_and_cut_and_that_is_said() -> None:
     assert [request.output_tokens for request in workload.requests] == [50, 50]
     assert "lengths times 0.5, 1 cut to 1024 tokens" in workload.summary
     assert workload.arrivals_s == (0, 7)
+
+
+@pytest.mark.parametrize("scale", [0.001, 0.00292, 0.01, 0.03, 0.5, 1.0, 1.5])
+def test_scaled_blocks_add_up_to_the_scaled_length(scale) -> None:
+    sizes = (6758, 7680, 600)
+    trace = trace_of(*(Traced(place, size, 9, tuple(range(15))) for place, size in enumerate(sizes)))
+    whole, longest, short = replay(trace, scale=scale).prompts
+    assert [len(prompt) / 4 for prompt in (whole, longest, short)] == [
+        max(1, round(size * scale)) for size in sizes
+    ]
+    assert longest.startswith(whole) and longest.startswith(short)
 
 
 def test_repeats_ask_for_other_texts() -> None:

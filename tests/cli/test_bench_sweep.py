@@ -121,6 +121,19 @@ def test_json_alone_is_all_there_is_on_stdout(run, fake) -> None:
     assert (code, err) == (0, "") and json.loads(out)["command"][:3] == ["redline", "bench", "sweep"]
 
 
+def test_two_sweeps_are_compared_setting_by_setting(run, fake, tmp_path) -> None:
+    files = [str(tmp_path / name) for name in ("a.json", "b.json")]
+    for file, batches in zip(files, ("1,2", "2,4"), strict=True):
+        assert run("bench", "sweep", "--batches", batches, "--repeats", "4", "--json", file)[0] == 0
+    code, out, err = run("bench", "compare", *files)
+    assert (code, err) == (0, "")
+    assert "batch 2, budget 512: TTFT p95" in out and "no difference shown (p=1.00)" in out
+    words = " ".join(out.split())
+    assert "only in A: batch 1, budget 512: output;" in words and "and 3 more only in B: batch 4," in words
+    code, out, _ = run("bench", "compare", *files, "--json")
+    assert len(json.loads(out)["differences"][""]) == 9 and len(json.loads(out)["only_in_one"][""]) == 2
+
+
 def test_ctrl_c_prints_what_was_measured_so_far(run, fake) -> None:
     fake["stop_at"] = 4
     code, out, _ = run("bench", "sweep", "--batches", "1,2,4", "--json")

@@ -20,8 +20,11 @@ LEVEL = 0.05
 MOST_WAYS = 20_000  # beyond, as many are drawn at random
 ROUNDING = 1e-9  # differences that only rounding makes
 
-BETTER, WORSE, SAME, UNKNOWN = "better", "worse", "no difference shown", "too few runs to tell"
-ALIKE = ("workload", "arrivals", "slo", "model", "machine")  # of what two reports measured
+BETTER, WORSE, DIFFERENT = "better", "worse", "different"
+SAME, UNKNOWN = "no difference shown", "too few runs to tell"
+SHOWN = 6  # titles in a sentence
+# Of what two reports measured.
+ALIKE = ("workload", "arrivals", "slo", "model", "threads", "isa", "machine")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +50,7 @@ def _difference(name: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Differ
     p = permutation_p(a["values"], b["values"])
     mean_a, mean_b = statistics.fmean(a["values"]), statistics.fmean(b["values"])
     if p < LEVEL:
-        verdict = BETTER if (mean_b > mean_a) == (a["better"] == "higher") else WORSE
+        verdict = _direction(a["better"], rises=mean_b > mean_a)
     else:
         verdict = SAME if can_tell(len(a["values"]), len(b["values"])) else UNKNOWN
     ratio = mean_b / mean_a if mean_a else None
@@ -61,6 +64,12 @@ def _difference(name: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Differ
         p=p,
         verdict=verdict,
     )
+
+
+def _direction(better: str, *, rises: bool) -> str:
+    if better == "neither":
+        return DIFFERENT
+    return BETTER if rises == (better == "higher") else WORSE
 
 
 def can_tell(runs_a: int, runs_b: int) -> bool:
@@ -102,9 +111,31 @@ def unlike(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     lines = []
     for name in ALIKE:
         mine, other = ({"machine": _machine(each), **each["measured"]}.get(name) for each in (a, b))
-        if mine != other:
-            lines.append(f"{name}: {_shown(mine)} / {_shown(other)}")
+        if isinstance(mine, Mapping) and isinstance(other, Mapping):
+            for part in dict.fromkeys([*mine, *other]):
+                lines += _apart(f"{name}, {part}", mine.get(part), other.get(part))
+        else:
+            lines += _apart(name, mine, other)
     return lines
+
+
+def only_in_one(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """The metrics that one of two subjects lacks, which compare() leaves out: a line for each of the two."""
+    pairs = (("A", a, b), ("B", b, a))
+    alone = {
+        which: [metric["title"] for name, metric in one.items() if name not in other]
+        for which, one, other in pairs
+    }
+    return [f"only in {which}: {_listed(titles)}" for which, titles in alone.items() if titles]
+
+
+def _listed(titles: Sequence[str]) -> str:
+    more = len(titles) - SHOWN
+    return "; ".join(titles[:SHOWN]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _apart(name: str, mine: Any, other: Any) -> list[str]:
+    return [] if mine == other else [f"{name}: {_shown(mine)} / {_shown(other)}"]
 
 
 def _machine(report: Mapping[str, Any]) -> str:

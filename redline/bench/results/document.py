@@ -44,7 +44,7 @@ def facts(report: dict[str, Any]) -> list[str]:
     where = report["environment"]
     interrupted = "Interrupted by the user. " if report["interrupted"] else ""
     return [
-        f"{interrupted}{runs_text(report)} Load average before: {report['load_before']:.2f}.",
+        f"{interrupted}{runs_text(report['subjects'])} Load average before: {report['load_before']:.2f}.",
         f"Machine: {machine_of(where)}, {where['system']}.",
         f"Commit {where['commit'] or 'none'}, redline {where['redline']}, Python {where['python']}, "
         f"{report['date']}.",
@@ -52,17 +52,17 @@ def facts(report: dict[str, Any]) -> list[str]:
     ]
 
 
-def runs_text(report: dict[str, Any]) -> str:
-    """What the numbers and their intervals are."""
-    repeats = max(
-        (len(each["values"]) for subject in report["subjects"] for each in subject["metrics"].values()),
-        default=0,
-    )
-    if repeats < 2:
+def runs_text(subjects: Sequence[dict[str, Any]], how: str = "runs") -> str:
+    """What the numbers and their intervals are. `how`: what there are several of, in words."""
+    metrics = [each for subject in subjects for each in subject["metrics"].values()]
+    runs = sorted(len(each["values"]) for each in metrics) or [0]
+    if runs[-1] < 2:
         return "One run, which has no interval (--repeats)."
+    number = str(runs[-1]) if runs[0] == runs[-1] else f"{runs[0]} to {runs[-1]}"
+    center = metrics[0].get("quotes", "mean")
     return (
-        f"Means of {repeats} runs after a warm-up; +- is where the mean of {repeats} more lands in 19 of 20 "
-        "cases."
+        f"{center.capitalize()}s of {number} {how} after a warm-up; +- is where the {center} of as many more "
+        "lands in 19 of 20 cases."
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from redline.bench.results.compare import BETTER, WORSE, Difference
 from redline.bench.results.document import differences, facts, verdict
 from redline.bench.results.line_plot import distribution_plot, time_plot
-from redline.bench.results.metric import spread_text, value_text
+from redline.bench.results.metric import quoted, spread_text, value_text
 from redline.bench.sweep.svg import coloured
 
 TITLES = {"ttft": "TTFT", "tbt": "TBT", "tpot": "TPOT", "e2e": "end to end"}
@@ -75,7 +75,7 @@ def _metrics(subjects: Sequence[dict[str, Any]]) -> str:
         found = [subject["metrics"].get(name) for subject in subjects]
         cells = [next(each["title"] for each in found if each is not None)]
         for each in found:
-            cells += [""] * 2 if each is None else [value_text(each["mean"], each["unit"]), spread_text(each)]
+            cells += [""] * 2 if each is None else [value_text(quoted(each), each["unit"]), spread_text(each)]
         rows.append((cells, ""))
     return _table(header, rows)
 

@@ -6,31 +6,42 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from redline.bench.results.interval import Interval
+from redline.bench.results.interval import Center, Interval
 
-Better = Literal["higher", "lower"]
+Better = Literal["higher", "lower", "neither"]
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """`unit`: "s", "tok/s", "req/s", "MiB" or "%" (whose values are shares of 1)."""
+    """`unit`: "s", "tok/s", "req/s", "MiB", "x" or "%" (whose values are shares of 1).
+
+    `quotes`: what tables show of several runs.
+    """
 
     title: str
     unit: str
     better: Better
+    quotes: Center = "mean"
 
     def measured(self, values: Sequence[float]) -> dict[str, Any]:
         """For a report: one value per run, and what they say together."""
-        interval = Interval.of(values)
+        interval = Interval.of(values, self.quotes)
         return {
             "title": self.title,
             "unit": self.unit,
             "better": self.better,
             "values": list(values),
-            "mean": interval.mean,
+            "quotes": self.quotes,
+            self.quotes: interval.center,
             "low": interval.low,
             "high": interval.high,
         }
+
+
+def quoted(measured: Mapping[str, Any]) -> float:
+    """The number that stands for all runs. Reports of before there was a choice have means."""
+    value: float = measured[measured.get("quotes", "mean")]
+    return value
 
 
 def value_text(value: float, unit: str) -> str:
@@ -43,13 +54,14 @@ def value_text(value: float, unit: str) -> str:
 
 
 def spread_text(measured: Mapping[str, Any]) -> str:
-    """Half of the interval's width, in per cent of the mean; in points for shares."""
+    """Half of the interval's width, in per cent of the number; in points for shares."""
     if measured["high"] is None:
         return "one run"
-    half = measured["high"] - measured["mean"]
+    center = quoted(measured)
+    half = measured["high"] - center
     if measured["unit"] == "%":
         return f"+- {100 * half:.1f} points"
-    share = half / abs(measured["mean"]) if measured["mean"] else float(half > 0)
+    share = half / abs(center) if center else 2.0 * (half > 0)
     return "+- >100%" if share > 1 else f"+- {share:.1%}"
 
 

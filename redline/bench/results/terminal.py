@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from redline.bench.results.compare import BETTER, WORSE, Difference
 from redline.bench.results.document import differences, facts, verdict
-from redline.bench.results.metric import spread_text, value_text
+from redline.bench.results.metric import quoted, spread_text, value_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,8 +44,8 @@ def as_comparison(names: tuple[str, str], found: Sequence[Difference], unlike: S
         parts.append("[yellow]They did not measure the same, so differences may come from that:[/]")
         parts += [_plain(f"  {line}") for line in unlike]
     parts.append(
-        f"[dim]Permutation test of the runs' means, no correction: of {len(found)} metrics, one in twenty "
-        "seems to differ at p=0.05 where nothing does.[/]"
+        f"[dim]Means of the runs, and a permutation test of them, no correction: of {len(found)} metrics, "
+        "one in twenty seems to differ at p=0.05 where nothing does.[/]"
     )
     return rendered(parts)
 
@@ -73,7 +73,7 @@ def _metrics(subjects: Sequence[dict[str, Any]]) -> Table:
         found = [subject["metrics"].get(name) for subject in subjects]
         title = next(each["title"] for each in found if each is not None)
         cells = [
-            ("", "") if each is None else (value_text(each["mean"], each["unit"]), spread_text(each))
+            ("", "") if each is None else (value_text(quoted(each), each["unit"]), spread_text(each))
             for each in found
         ]
         table.add_row(title, *(cell for pair in cells for cell in pair))

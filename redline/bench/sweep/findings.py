@@ -8,6 +8,7 @@ from typing import Any
 
 from redline.bench.sweep.knee import frontier, knee
 from redline.bench.sweep.measure import as_json
+from redline.bench.sweep.metrics import metrics_of
 from redline.bench.sweep.sweep import SweepPlan, Swept
 from redline.bench.sweep.target import best, closest
 
@@ -22,6 +23,8 @@ def findings(plan: SweepPlan, swept: Sequence[Swept]) -> dict[str, Any]:
     latency = "ttft_s" if target.ttft_s is not None and target.tpot_s is None else "tpot_s"
     curve = [(getattr(point, latency)[target.percentile], point.output_tok_s) for point in points]
     return {
+        "kind": "sweep",
+        "subjects": [{"name": "redline", "metrics": metrics_of(swept), "notes": []}],
         "load": asdict(plan.load),
         "load_text": plan.load.describe(),
         "repeats": plan.repeats,

@@ -8,14 +8,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from redline.bench.report import ceiling_text
+from redline.bench.results.document import machine_of, runs_text
+from redline.bench.results.metric import spread_text
 from redline.bench.sweep.axis import milliseconds
 from redline.bench.sweep.grid import Setting, budget_text
+from redline.bench.sweep.metrics import RATES, TIMES, key
 from redline.bench.sweep.text_plot import text_plot
 
 LETTERS = string.ascii_letters
 COLUMNS = 80
 FAR = 1.6  # times the highest latency
-NAMES = {"ttft_s": "TTFT", "tpot_s": "TPOT"}
 
 
 def shown_percentiles(report: dict[str, Any]) -> list[str]:
@@ -31,7 +33,7 @@ def latency_of(report: dict[str, Any], row: dict[str, Any]) -> float:
 
 
 def latency_title(report: dict[str, Any]) -> str:
-    return f"{NAMES[report['latency']]} p{report['target']['percentile']:g}, ms"
+    return f"{TIMES[report['latency']]} p{report['target']['percentile']:g}, ms"
 
 
 def limit_ms(report: dict[str, Any]) -> float | None:
@@ -78,11 +80,41 @@ def _table(report: dict[str, Any]) -> list[str]:
             f"{row['output_tok_s']:>8.0f}{row['total_tok_s']:>7.0f}{row['occupancy']:>9.1f}"
             f"{_times(report, row, 'ttft_s')}  {_times(report, row, 'tpot_s')}"
         )
+        lines += _spreads(report, row)
     return [line.rstrip() for line in lines]
 
 
 def _times(report: dict[str, Any], row: dict[str, Any], name: str) -> str:
     return "".join(f"{milliseconds(row[name][share]):>6}" for share in shown_percentiles(report))
+
+
+def _spreads(report: dict[str, Any], row: dict[str, Any]) -> list[str]:
+    """A line below a setting: the interval of each number above it; none of one run."""
+    if len(row["runs"]) < 2:
+        return []
+    rates = [spread(report, row, name).removeprefix("+- ") for name in RATES]
+    times = [
+        "".join(
+            f"{spread(report, row, name, share).removeprefix('+- '):>6}"
+            for share in shown_percentiles(report)
+        )
+        for name in TIMES
+    ]
+    return [f"{'+-':>18}{rates[0]:>8}{rates[1]:>7}{rates[2]:>9}{times[0]}  {times[1]}"]
+
+
+def spread(report: dict[str, Any], row: dict[str, Any], name: str, share: str = "") -> str:
+    """Half of the interval of one number, as "+- 1.2%"."""
+    return spread_text(report["subjects"][0]["metrics"][key(_setting(row), name, share)])
+
+
+def _beside(report: dict[str, Any], row: dict[str, Any], name: str, share: str = "") -> str:
+    """The same behind a number in a sentence or a cell; nothing of one run."""
+    return f" {spread(report, row, name, share)}" if len(row["runs"]) > 1 else ""
+
+
+def _setting(row: dict[str, Any]) -> Setting:
+    return Setting(max_batch=row["max_batch"], chunked_prefill=row["chunked_prefill"])
 
 
 def advice(report: dict[str, Any]) -> list[str]:
@@ -112,9 +144,12 @@ def described(report: dict[str, Any], place: int) -> str:
     """A setting with what it yields."""
     row = report["settings"][place]
     share = f"p{report['target']['percentile']:g}"
-    setting = Setting(max_batch=row["max_batch"], chunked_prefill=row["chunked_prefill"])
-    times = ", ".join(f"{name} {share} {milliseconds(row[key][share])} ms" for key, name in NAMES.items())
-    return f"{setting}: {row['output_tok_s']:.0f} output tok/s, {times}"
+    times = ", ".join(
+        f"{title} {share} {milliseconds(row[name][share])} ms{_beside(report, row, name, share)}"
+        for name, title in TIMES.items()
+    )
+    rate = f"{row['output_tok_s']:.0f} output tok/s{_beside(report, row, 'output_tok_s')}"
+    return f"{_setting(row)}: {rate}, {times}"
 
 
 def _preempted(report: dict[str, Any]) -> list[str]:
@@ -129,28 +164,22 @@ def _preempted(report: dict[str, Any]) -> list[str]:
 def facts(report: dict[str, Any]) -> list[str]:
     """Hardware, settings, ceilings, command."""
     where = report["environment"]
+    interrupted = "Interrupted by the user. " if report["interrupted"] else ""
     return [
-        f"{_runs(report)} after a warm-up; {report['threads']} threads; "
+        f"{interrupted}{runs_text(report['subjects'], 'alternating runs')} {report['threads']} threads; "
         f"load average before: {report['load_before']:.2f}.",
-        f"Machine: {where['cpu']}, {where['num_cores']} cores, {where['memory_bytes'] / 2**30:.0f} GiB, "
-        f"{where['system']}.",
+        f"Machine: {machine_of(where)}, {where['system']}.",
         f"Ceiling: {ceiling_text(report['ceiling'])}",
         f"Commit {where['commit'] or 'none'}, redline {where['redline']}, Python {where['python']}.",
         f"Command: {' '.join(report['command'])}",
     ]
 
 
-def _runs(report: dict[str, Any]) -> str:
-    repeats = report["repeats"]
-    runs = f"Medians of {repeats} alternating runs" if repeats > 1 else "One run of each"
-    return f"Interrupted by the user. {runs} at most" if report["interrupted"] else runs
-
-
 def as_markdown(report: dict[str, Any], plot: str | None) -> str:
     """A dated report; `plot` is the address of the plot, as the report sees it."""
     shares = shown_percentiles(report)
     header = ["", "batch", "budget", "output tok/s", "total tok/s", "running"]
-    header += [f"{name} {share}, ms" for name in NAMES.values() for share in shares]
+    header += [f"{name} {share}, ms" for name in TIMES.values() for share in shares]
     lines = [
         f"# Batch size by experiment: {report['model']}, {report['date']}",
         "",
@@ -161,8 +190,13 @@ def as_markdown(report: dict[str, Any], plot: str | None) -> str:
     for place, row in enumerate(report["settings"]):
         roles = [role for role in ("knee", "best") if report[role] == place]
         cells = [", ".join(roles), str(row["max_batch"]), budget_text(row["chunked_prefill"])]
-        cells += [f"{row['output_tok_s']:.0f}", f"{row['total_tok_s']:.0f}", f"{row['occupancy']:.1f}"]
-        cells += [milliseconds(row[name][share]) for name in NAMES for share in shares]
+        rates = (f"{row['output_tok_s']:.0f}", f"{row['total_tok_s']:.0f}", f"{row['occupancy']:.1f}")
+        cells += [text + _beside(report, row, name) for name, text in zip(RATES, rates, strict=True)]
+        cells += [
+            milliseconds(row[name][share]) + _beside(report, row, name, share)
+            for name in TIMES
+            for share in shares
+        ]
         lines.append(_row(cells))
     if plot is not None:
         lines += ["", f"![Throughput over latency]({plot})"]

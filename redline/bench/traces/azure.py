@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import datetime
+import re
 from collections.abc import Iterator
 
 from redline.bench.traces.traced import BadLine, Traced, checked
 
+FRACTION = re.compile(r"\.[0-9]+")
 COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 
 
@@ -32,11 +34,10 @@ def read(lines: Iterator[str]) -> Iterator[Traced | BadLine]:
 
 
 def _seconds(time: str) -> float:
-    """Of "2023-11-16 18:17:03.9799600": seven digits, where Python takes six."""
-    whole, _, fraction = time.partition(".")
-    moment = datetime.datetime.fromisoformat(whole)
+    """Of "2023-11-16 18:17:03.9799600": seven digits, where Python takes six; or with "+00:00" at its end."""
+    found = FRACTION.search(time)
+    fraction = found.group() if found else ""
+    moment = datetime.datetime.fromisoformat(time.replace(fraction, "", 1))
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=datetime.UTC)
-    if fraction and not fraction.isdecimal():
-        raise ValueError(f"the time is {time!r}")
-    return moment.timestamp() + (float(f"0.{fraction}") if fraction else 0.0)
+    return moment.timestamp() + float(f"0{fraction}")

@@ -20,7 +20,9 @@ def read(lines: Iterator[str]) -> Iterator[Traced | BadLine]:
         if not line.strip():
             continue
         try:
-            yield _traced(json.loads(line))
+            yield _traced(json.loads(line.strip()))
+        except json.JSONDecodeError as error:  # its own words count lines from this one
+            yield BadLine(number, f"{error.msg} at column {error.colno}")
         except KeyError as error:
             yield BadLine(number, f"no {error.args[0]}")
         except (ValueError, TypeError, OverflowError, RecursionError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 
@@ -65,18 +66,20 @@ class _Writer:
         return Request(({"role": "user", "content": text},), output)
 
     def _of_blocks(self, blocks: tuple[int, ...], tokens: int) -> str:
-        size = max(1, round(BLOCK_TOKENS * self.scale))
-        wanted = -(-tokens // size)
-        parts = [self._block(block, size) for block in blocks[:wanted]]
-        if parts and tokens % size:
-            parts[-1] = self._cut(parts[-1], tokens % size)
+        """Block i ends where i + 1 whole blocks end, times the scale: rounding does not add up."""
+        parts, start = [], 0
+        for count, block in enumerate(blocks, 1):
+            end = min(tokens, round(BLOCK_TOKENS * self.scale * count))
+            if end > start:
+                parts.append(self._cut(self._block(block), end - start))
+            start = end
         return "".join(parts)
 
-    def _block(self, block: int, size: int) -> str:
-        """The same text for the same name; the name is in it, for two pages may be one."""
+    def _block(self, block: int) -> str:
+        """The same text for the same name, long enough; the name is in it, for two pages may be one."""
         if block not in self._blocks:
             text, starts = prose()
             place = random.Random(f"{self.seed}/{self.repeat}/{block}").randrange(len(starts))
             page = Pages(text, starts[place : place + 1], self._cut, "")
-            self._blocks[block] = self._cut(f"[{block}] {page.next(size)}", size)
+            self._blocks[block] = f"[{block}] {page.next(math.ceil(BLOCK_TOKENS * self.scale) + 1)}"
         return self._blocks[block]
