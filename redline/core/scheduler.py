@@ -227,6 +227,8 @@ class Scheduler:
         """
         for item in plan.items:
             if item.seq.seq_id in seq_ids and item.seq.status is Status.RUNNING:
+                if not item.seq.num_preemptions:
+                    item.seq.first_scheduled_s = None  # what it was to find has yet to be counted
                 self._preempt(item.seq, "what it was to read back could not be read")
         return self.amend(plan, tuple(item for item in plan.items if item.seq.seq_id not in seq_ids))
 
