@@ -17,16 +17,11 @@ from math import inf
 from typing import Protocol
 
 from redline.core.prefix import PrefixIndex
-from redline.core.queue import Key
+from redline.core.queue import Key, first_come
 from redline.core.sequence import Sequence
 
 TOKENS_PER_SECOND = 200.0  # of waiting: what a second counts against tokens, so that nobody starves
 MAX_LOOKUPS = 64  # in the prefix index, per step
-
-
-def first_come(seq: Sequence) -> Key:
-    """First come, first served within a priority: the order of those who run."""
-    return (seq.priority, seq.arrival_s, seq.seq_id)
 
 
 class Order(Protocol):

@@ -8,8 +8,8 @@ that ends first giving way, and all of them give way before a request would not 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from math import inf
 
 from redline.core.blocks import BlockPool
@@ -18,22 +18,19 @@ from redline.core.prefix import Match
 
 MOST = 0.5  # of the blocks of a pool
 
-
-@dataclass(frozen=True, slots=True)
-class _Pin:
-    until_s: float
-    blocks: tuple[tuple[int, int], ...]  # (group, block)
+_Blocks = tuple[tuple[int, int], ...]  # (group, block)
 
 
 class Pins:
-    """Owners of blocks that the prefix index holds too."""
+    """Owners of blocks that the prefix index holds too. A beginning that is pinned again has one pin."""
 
     def __init__(self, pools: Sequence[BlockPool]) -> None:
         self._pools = pools
-        self._pins: list[_Pin] = []  # the one that ends first comes first
+        self._until_s: dict[_Blocks, float] = {}
+        self._pinned: list[Counter[int]] = [Counter() for _ in pools]  # of each group: pins by block
 
     def __len__(self) -> int:
-        return len(self._pins)
+        return len(self._until_s)
 
     def add(self, tables: Match, num_blocks: int, until_s: float) -> None:
         """Hold the first blocks of some tables, all of them indexed, until then by the scheduler's clock."""
@@ -43,20 +40,24 @@ class Pins:
             for block in table[:num_blocks]
             if block != GONE
         )
-        if not blocks or any(self._count(blocks, group) > most for group, most in self._limits()):
+        if blocks in self._until_s:
+            self._until_s[blocks] = max(self._until_s[blocks], until_s)
+            return
+        sizes = Counter(group for group, _ in blocks)
+        if not blocks or any(sizes[group] > most for group, most in self._limits()):
             return
         for group, block in blocks:
             self._pools[group].share(block)
-        self._pins.append(_Pin(until_s, blocks))
-        self._pins.sort(key=lambda pin: pin.until_s)
-        while any(self._count(self.blocks(), group) > most for group, most in self._limits()):
-            self._release(self._pins[0])
+            self._pinned[group][block] += 1
+        self._until_s[blocks] = until_s
+        while any(len(self._pinned[group]) > most for group, most in self._limits()):
+            self._release(min(self._until_s, key=self._until_s.__getitem__))
 
     def expire(self, now_s: float) -> bool:
         """Let go of those whose time is over; False: there were none."""
-        over = [pin for pin in self._pins if pin.until_s <= now_s]
-        for pin in over:
-            self._release(pin)
+        over = [blocks for blocks, until_s in self._until_s.items() if until_s <= now_s]
+        for blocks in over:
+            self._release(blocks)
         return bool(over)
 
     def give_way(self) -> bool:
@@ -65,17 +66,16 @@ class Pins:
 
     def blocks(self) -> Iterator[tuple[int, int]]:
         """(group, block) of everything held, as often as it is held."""
-        for pin in list(self._pins):  # another thread may look
-            yield from pin.blocks
+        for blocks in list(self._until_s):  # another thread may look
+            yield from blocks
 
     def _limits(self) -> list[tuple[int, float]]:
         return [(group, MOST * pool.num_blocks) for group, pool in enumerate(self._pools)]
 
-    @staticmethod
-    def _count(blocks: Iterator[tuple[int, int]] | tuple[tuple[int, int], ...], group: int) -> int:
-        return len({block for each, block in blocks if each == group})
-
-    def _release(self, pin: _Pin) -> None:
-        self._pins.remove(pin)
-        for group, block in pin.blocks:
+    def _release(self, blocks: _Blocks) -> None:
+        del self._until_s[blocks]
+        for group, block in blocks:
             self._pools[group].release(block)
+            self._pinned[group][block] -= 1
+            if not self._pinned[group][block]:
+                del self._pinned[group][block]

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from redline.core.block_tables import BlockTables
-from redline.core.queue import SequenceQueue
+from redline.core.queue import SequenceQueue, first_come
 from redline.core.sequence import Sequence, Status
 
 
@@ -39,6 +39,19 @@ class RecomputePreemption:
     def victim(self) -> Sequence:
         """The running sequence that must give way next."""
         return self._running.last
+
+    def may_displace(self, seq: Sequence, by_priority: bool) -> bool:
+        """Whether a waiting sequence may take what the last who runs has.
+
+        It may if others of its gang wait for it, and that one came after all of them; or if it is more urgent
+        and that counts.
+        """
+        if not len(self._running):
+            return False
+        victim = self.victim()
+        if seq.is_awaited and victim.gang is not seq.gang and first_come(seq) < first_come(victim):
+            return True
+        return by_priority and seq.priority < victim.priority
 
     def preempt(self, seq: Sequence) -> None:
         """Take a running sequence's blocks and let it wait."""

@@ -1,13 +1,18 @@
-"""SequenceQueue: sequences in an order that a key function gives. RunningQueue: those of the batch."""
+"""SequenceQueue: sequences in an order that a key function gives. Those who wait, and those of the batch."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 
 from redline.core.sequence import Sequence
 
 Key = tuple[float, ...]
+
+
+def first_come(seq: Sequence) -> Key:
+    """First come, first served within a priority: the order of those who run. A gang is together in it."""
+    return (seq.priority, seq.arrival_s, seq.lead_id, seq.seq_id)
 
 
 class SequenceQueue:
@@ -54,6 +59,28 @@ class SequenceQueue:
 
     def _known_key(self, seq: Sequence) -> Key:
         return self._keys[seq.seq_id]
+
+
+class WaitingQueue(SequenceQueue):
+    """The sequences that wait for a place or for memory."""
+
+    def __init__(self, key: Callable[[Sequence], Key]) -> None:
+        super().__init__(key)
+        self._of_gangs: dict[int, Sequence] = {}
+
+    def add(self, seq: Sequence) -> None:
+        super().add(seq)
+        if seq.gang is not None:
+            self._of_gangs[seq.seq_id] = seq
+
+    def remove(self, seq: Sequence) -> None:
+        super().remove(seq)
+        self._of_gangs.pop(seq.seq_id, None)
+
+    def awaited(self, held: Container[int]) -> Sequence | None:
+        """The first to have come of those whom others of their gang wait for, without some."""
+        found = (seq for seq in self._of_gangs.values() if seq.is_awaited and seq.seq_id not in held)
+        return min(found, key=first_come, default=None)
 
 
 class RunningQueue(SequenceQueue):

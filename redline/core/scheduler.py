@@ -28,12 +28,12 @@ from redline.core.in_flight import MAX_HELD, is_computed_by_another
 from redline.core.integrity import check_owners, check_places, check_queues
 from redline.core.limits import SchedulerConfig
 from redline.core.offload import NullOffload, Offload
-from redline.core.order import FirstComeOrder, Order, first_come
+from redline.core.order import FirstComeOrder, Order
 from redline.core.pins import Pins
 from redline.core.plan import BlockCopy, BlockLoad, Branch, Plan, PlanBuilder, PlanItem
 from redline.core.preemption import RecomputePreemption
 from redline.core.prefix import Match, PrefixIndex
-from redline.core.queue import RunningQueue, SequenceQueue
+from redline.core.queue import RunningQueue, WaitingQueue, first_come
 from redline.core.sequence import Sequence, Status
 from redline.core.step_time import WHOLE, NoStepLimit, StepLimit, split_by_length
 from redline.core.trace import EVERYONE, NullTrace, Trace
@@ -82,7 +82,7 @@ class Scheduler:
         step_tokens = config.token_budget or config.max_context
         self._tables = BlockTables(pools, prefix, step_tokens, self.offload)
         self._branches = ScratchBranches(self._tables, config.block_size)
-        self._waiting = SequenceQueue(self._order.key)
+        self._waiting = WaitingQueue(self._order.key)
         self._running = RunningQueue(first_come)
         self.pins = Pins(self.pools)
         self._preemption = RecomputePreemption(self._tables, self._waiting, self._running, clock)
@@ -227,6 +227,8 @@ class Scheduler:
         """
         for item in plan.items:
             if item.seq.seq_id in seq_ids and item.seq.status is Status.RUNNING:
+                if not item.seq.num_preemptions:
+                    item.seq.first_scheduled_s = None  # what it was to find has yet to be counted
                 self._preempt(item.seq, "what it was to read back could not be read")
         return self.amend(plan, tuple(item for item in plan.items if item.seq.seq_id not in seq_ids))
 
@@ -368,7 +370,7 @@ class Scheduler:
         held: set[int] = set()
         while (seq := self._next_to_admit(held)) is not None:
             full = not self._has_place(seq)
-            if full and not self._may_displace(seq):
+            if full and not self._preemption.may_displace(seq, self._order.preempts):
                 self._has_queue = True
                 return
             attempt = (seq, self._tables.num_releases)
@@ -388,7 +390,7 @@ class Scheduler:
             builder.budget.give_back(granted)
             num_spare = self.config.num_spare(len(self._running))
             if full or not self._tables.admit(seq, matched, num_spare):
-                if self._may_displace(seq):
+                if self._preemption.may_displace(seq, self._order.preempts):
                     self._displace_last(builder)
                     continue
                 # One of a gang that runs already: the others do not get on without it.
@@ -412,8 +414,12 @@ class Scheduler:
         return self._running.num_places + self._running.num_wanted(seq) <= self.config.max_batch
 
     def _next_to_admit(self, held: Container[int]) -> Sequence | None:
+        """Whom others of its gang wait for, else the first in order, or the latter if it is more urgent."""
         admits = self._batching.admits
-        return next((seq for seq in self._waiting if seq.seq_id not in held and admits(seq)), None)
+        first = next((seq for seq in self._waiting if seq.seq_id not in held and admits(seq)), None)
+        awaited = self._waiting.awaited(held)
+        urgent = self._order.preempts and first and awaited and first.priority < awaited.priority
+        return first if urgent or awaited is None else awaited
 
     def _is_computed_by_another(self, seq: Sequence, matched: Match) -> bool:
         """Whether to hold a sequence back for what it could share soon."""
@@ -423,16 +429,10 @@ class Scheduler:
         prefills = (other for other in self._running if other.num_uncomputed_tokens > 1)
         return is_computed_by_another(seq, len(matched[0]) * block_size, prefills, block_size)
 
-    def _may_displace(self, seq: Sequence) -> bool:
-        """Whether `seq` may take the place of the last who runs."""
-        if not self._order.preempts or not len(self._running):
-            return False
-        return seq.priority < self._preemption.victim().priority
-
     def _displace_last(self, builder: PlanBuilder) -> None:
         victim = self._preemption.victim()
         builder.take_back(victim)
-        self._preempt(victim, "a more urgent request took its place")
+        self._preempt(victim, "an earlier or more urgent request took its place")
 
     def _preempt(self, seq: Sequence, reason: str) -> None:
         self.trace.record(seq.seq_id, "preempt", seq.num_computed_tokens, reason)

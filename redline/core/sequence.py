@@ -40,6 +40,7 @@ class Sequence:
         "first_scheduled_s",
         "gang",
         "generates",
+        "lead_id",
         "max_num_tokens",
         "num_cached_tokens",
         "num_computed_tokens",
@@ -86,6 +87,7 @@ class Sequence:
         self.deadline_s = deadline_s
         self.pin_s = pin_s
         self.gang = gang
+        self.lead_id = seq_id if gang is None else gang.join(seq_id)  # of a gang all have the same
         self.to_score = to_score
         self.generates = params.max_tokens != 0
         self.output_token_ids: list[int] = []

@@ -94,11 +94,6 @@ class ChoiceState:
         before = TokensBefore(self.seq.prompt_token_ids, self.seq.output_token_ids, drafts)
         return RowSteps(self.steps, before, self._mu, follows=bool(drafts))
 
-    def count_drafts(self, num_drafts: int, num_right: int) -> None:
-        """So many tokens were computed before they were known, and so many of them came."""
-        self.num_draft_tokens += num_drafts
-        self.num_accepted_tokens += num_right
-
     def push(self, request_id: str, sampled: Sampled, now_s: float) -> Delta:
         """Take the next token; decides whether the choice ends with it."""
         token_id = sampled.token_id

@@ -428,10 +428,9 @@ class Engine:
     def _count_drafts(self, plan: Plan, item: PlanItem, choice: ChoiceState, drawn: _Drawn) -> None:
         in_branches = sum(len(branch.drafts) for branch in plan.branches if branch.seq is item.seq)
         num_drafts, num_kept = len(item.drafts) + in_branches, len(drawn.own) - 1
-        choice.count_drafts(num_drafts, num_kept)
+        choice.num_draft_tokens += num_drafts
         self._speculation.verified(choice.seq, len(item.drafts), drawn.num_right, num_kept)
         self._draft_tokens += num_drafts
-        self._accepted_tokens += num_kept
 
     def _sample(
         self, sampling: list[_Sampling], branches: tuple[Branch, ...], logits_RV: Any
@@ -476,11 +475,14 @@ class Engine:
     def _push(
         self, request: ActiveRequest, choice: ChoiceState, samples: list[Sampled], now_s: float
     ) -> list[Delta]:
-        """A delta for each token, up to the one that ends the choice."""
+        """A delta for each token, up to the one that ends the choice; all but the last were drafts."""
         deltas = []
-        for sample in samples:
+        for number, sample in enumerate(samples, 1):
             deltas.append(request.with_prompt_logprobs(choice.push(request.request_id, sample, now_s)))
             self._generation_tokens += 1
+            if number < len(samples):
+                choice.num_accepted_tokens += 1
+                self._accepted_tokens += 1
             if choice.finish_reason is not None:
                 deltas[-1] = self._end(request, choice, deltas[-1])
                 break

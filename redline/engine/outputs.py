@@ -128,7 +128,7 @@ class EngineStats:
     offload_spilled_blocks: int = 0  # handed to slower memory when they left the cache
     offload_loaded_tokens: int = 0  # found there, and not computed again
     draft_tokens: int = 0  # guessed and computed
-    accepted_tokens: int = 0  # of those, the ones that were right
+    accepted_tokens: int = 0  # of those, the ones that came, and are part of an answer
     speculative_method: str = ""  # what guesses; empty: nothing does
     speculative_steps: dict[str, int] = field(
         default_factory=dict

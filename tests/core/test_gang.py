@@ -107,3 +107,59 @@ def test_a_member_that_gave_way_comes_back_to_its_own_place():
     assert all(seq.finish_reason == "length" for seq in gang)
     assert sum(seq.num_preemptions for seq in gang) > 0 and not older.num_preemptions
     harness.check_idle()
+
+
+def in_lockstep(harness, gangs, most_steps=400):
+    """Let each gang go on by a token when all of it is in a step, as a search does, until all have ended."""
+    scheduler, left = harness.scheduler, [list(gang) for gang in gangs]
+    for _ in range(most_steps):
+        if not left:
+            return
+        plan = scheduler.schedule()
+        samples = {item.seq.seq_id for item in plan.items if item.samples}
+        new_tokens: dict[int, int | None] = dict.fromkeys(samples)
+        for gang in left:
+            if all(seq.seq_id in samples for seq in gang):
+                new_tokens |= {seq.seq_id: seq.seq_id for seq in gang}
+        scheduler.update(plan, new_tokens)
+        scheduler.check_integrity()
+        for seq in [seq for gang in left for seq in gang if seq.num_tokens == seq.max_num_tokens]:
+            scheduler.finish(seq.seq_id, "length")
+        left = [gang for gang in left if gang[0].status is not Status.FINISHED]
+    raise AssertionError(f"these hold each other up: {left}")
+
+
+def test_gangs_that_came_at_once_do_not_wait_for_each_other():
+    """Each fits alone. Were they mixed in the order of those who run, half of each would keep its blocks."""
+    harness = Harness(num_blocks=16, prefix_cache=False)
+    gangs = [Gang(2), Gang(2)]
+    leads = [harness.new([place] * 4, max_tokens=20, gang=gang) for place, gang in enumerate(gangs)]
+    seqs = [(lead, lead.sibling(next(harness._ids))) for lead in leads]
+    for seq in [*leads, *(second for _, second in seqs)]:
+        harness.scheduler.add(seq)
+    in_lockstep(harness, seqs)
+    assert not sum(seq.num_preemptions for seq in seqs[0]), "who came first has never given way"
+    harness.check_idle()
+
+
+@pytest.mark.parametrize("order, options", [("deadline", {"deadline_s": 0.0}), ("fcfs", {"priority": -1})])
+def test_one_that_its_gang_waits_for_comes_before_newcomers(order, options):
+    gang, newcomer = _one_gave_way(order, options)
+    assert gang[1].status is Status.RUNNING and newcomer.status is Status.WAITING
+
+
+def test_who_is_more_urgent_and_may_take_places_comes_before_both():
+    gang, newcomer = _one_gave_way("priority", {"priority": -1})
+    assert newcomer.status is Status.RUNNING and gang[1].status is Status.WAITING
+
+
+def _one_gave_way(order, options):
+    """The second of a gang waits with a newcomer that the order prefers; there is room for one of them."""
+    harness = Harness(num_blocks=8, order=order)
+    gang = searching(harness, 2, [1] * 8)
+    harness.scheduler._preempt(gang[1], "for the test")
+    harness.now_s += 1
+    newcomer = harness.add([2] * 13, max_tokens=1, **options)
+    harness.scheduler.schedule()
+    harness.scheduler.check_integrity()
+    return gang, newcomer

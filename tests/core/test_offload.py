@@ -70,7 +70,10 @@ def test_what_cannot_be_read_is_computed_in_a_later_step():
     seq = harness.add([*PROMPT, 0], max_tokens=2)
     harness.step()
     assert seq.status is Status.WAITING and not seq.block_tables
+    assert seq.num_preemptions == 1 and seq.first_scheduled_s is None
+    harness.now_s += 3
     assert harness.step().items[0].start == 8, "the two blocks before the lost one"
+    assert seq.num_cached_tokens == 8 and seq.first_scheduled_s == 3
     harness.run()
     harness.check_outputs()
 

@@ -76,6 +76,36 @@ def test_pins_hold_no_more_than_half_of_the_cache():
     assert len(harness.scheduler.pins) == 1, "what is too large alone is not pinned"
 
 
+def test_a_beginning_that_is_pinned_again_is_held_once_and_until_the_later_time():
+    harness = pinned(pin_s=10.0)
+    [first, *_] = harness.prefix.match([*PROMPT, 0])[0]
+    refs = harness.pool.refcount(first)
+    for pin_s in (20.0, 5.0, 5.0):
+        harness.add(PROMPT, max_tokens=2, pin_s=pin_s)
+        harness.run()
+    assert len(harness.scheduler.pins) == 1 and harness.pool.refcount(first) == refs
+    harness.now_s += 19
+    harness.step()
+    assert len(harness.scheduler.pins) == 1
+    harness.now_s += 2
+    harness.step()
+    assert not len(harness.scheduler.pins)
+    harness.check_idle()
+
+
+def test_pins_that_begin_alike_are_counted_by_their_blocks():
+    """Two turns of a conversation in a cache of 16 blocks: 6 blocks of both, and one that has no room."""
+    harness = pinned(num_blocks=16)
+    harness.add(PROMPT + [3] * 8, max_tokens=1, pin_s=20.0)
+    harness.run()
+    assert len(harness.scheduler.pins) == 2
+    harness.add([5] * 12, max_tokens=1, pin_s=30.0)
+    harness.run()
+    assert len(harness.scheduler.pins) == 1, "both turns gave way, one after the other"
+    assert cached(harness, [5] * 12) == 3
+    harness.check()
+
+
 def test_pins_of_windows_hold_what_is_there():
     harness = pinned(windows=((0, 0), (5, 0)))
     harness.prefix.evict(12)

@@ -42,7 +42,7 @@ def test_tells_of_a_more_urgent_one():
     harness.step()
     harness.add([2], max_tokens=1)
     harness.run()
-    assert ("preempt", 5, "a more urgent request took its place") in story(harness, displaced)
+    assert ("preempt", 5, "an earlier or more urgent request took its place") in story(harness, displaced)
 
 
 def test_every_step_has_its_composition():

@@ -125,6 +125,20 @@ def test_guesses_right_or_wrong_change_nothing(plain, computes_all, rate):
     check(build(Guesser(right, rate), num_drafts=9), plain)
 
 
+def test_only_guesses_that_are_part_of_the_answer_count_as_accepted(plain, computes_all):
+    """Those behind a stop string or a stop token may be right, and nobody gets them."""
+    right = [[*output.prompt_token_ids, *output.choices[0].token_ids] for output in plain["greedy"]]
+    stop_token_ids = [output.choices[0].token_ids[8] for output in plain["greedy"]]
+    params = SamplingParams(**GREEDY, stop_token_ids=stop_token_ids)
+    llm = build(Guesser(right, 1.0))
+    outputs = llm.generate(PROMPTS, params)
+    for metrics in [output.metrics for output in outputs]:
+        assert metrics.num_output_tokens <= 9
+        assert 0 <= metrics.num_accepted_tokens < metrics.num_output_tokens
+    accepted = sum(output.metrics.num_accepted_tokens for output in outputs)
+    assert llm.stats().accepted_tokens == accepted > 0
+
+
 @pytest.mark.parametrize(
     "options",
     [
