@@ -24,7 +24,7 @@ from redline.server.answer import TEXT, Answer, Collected, add_scores
 from redline.server.chat_formats import ChatFormats
 from redline.server.chat_output import ChatOutput, ParsedOutput, PlainOutput
 from redline.server.endpoint import GenerationEndpoint
-from redline.server.job import Job, sampling_params
+from redline.server.job import Job, check_num_listed, sampling_params
 from redline.server.logprobs import finite, id_name
 from redline.server.service import Service
 from redline.server.spoken import Spoken, spoken
@@ -70,6 +70,7 @@ class ChatEndpoint(GenerationEndpoint[ChatRequest]):
             add_generation_prompt=request.add_generation_prompt,
             continue_final_message=request.continue_final_message,
         )
+        check_num_listed([token_ids], 1, request.prompt_logprobs, "prompt_logprobs")
         return [token_ids]
 
     def answer(self, request: ChatRequest, job: Job) -> Answer[ChatRequest]:

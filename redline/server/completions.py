@@ -15,7 +15,7 @@ from redline.protocol.wire import ResponseModel
 from redline.server.answer import TEXT, Answer, Collected, add_scores
 from redline.server.endpoint import GenerationEndpoint
 from redline.server.infill import infill_prompt
-from redline.server.job import Job, sampling_params
+from redline.server.job import Job, check_num_listed, sampling_params
 from redline.server.logprobs import LogprobLister
 
 if TYPE_CHECKING:
@@ -47,7 +47,10 @@ class CompletionEndpoint(GenerationEndpoint[CompletionRequest]):
         if request.suffix:
             tokenizer = self.engine.tokenizer
             prompts = [infill_prompt(tokenizer, prompt, request.suffix) for prompt in prompts]
-        return [self.engine.encode_prompt(prompt) for prompt in prompts]
+        encoded = [self.engine.encode_prompt(prompt) for prompt in prompts]
+        param = "logprobs" if request.prompt_logprobs is None else "prompt_logprobs"
+        check_num_listed(encoded, request.n, request.wanted_prompt_logprobs, param)  # in every choice
+        return encoded
 
     def answer(self, request: CompletionRequest, job: Job) -> CompletionAnswer:
         return CompletionAnswer(request, job, self.engine.tokenizer)
