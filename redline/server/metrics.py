@@ -6,7 +6,7 @@ Labels hold the names of served models and values from fixed sets, never anythin
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
@@ -150,6 +150,10 @@ class ServerMetrics:
     def ask(self, engine: ServedEngine, readiness: Readiness | None = None) -> None:
         """For its own numbers, from now on, and its own readiness; it may be said again."""
         self._engines.add(engine, readiness)
+
+    def add_queue(self, model_name: str, num_waiting: Callable[[], int]) -> None:
+        """Requests that wait for a model before its engine has them, or while it has none."""
+        self._engines.add_queue(model_name, num_waiting)
 
     def render(self) -> bytes:
         """All metrics in Prometheus text format."""
