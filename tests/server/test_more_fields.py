@@ -92,6 +92,7 @@ ACCEPTED = {  # values that change nothing
     "user": "u",
     "stream_options": None,
     "truncate_prompt_tokens": None,
+    "truncation_side": "left",
     "thinking_token_budget": None,
     "priority": 0,
     "n": 1,
@@ -100,7 +101,8 @@ ACCEPTED = {  # values that change nothing
 REFUSED = {
     "store": True,
     "service_tier": "priority",
-    "truncate_prompt_tokens": 5,
+    "truncate_prompt_tokens": 0,
+    "truncation_side": "right",
     "thinking_token_budget": 5,
     "logprob_token_ids": [1],
     "request_id": "mine",
