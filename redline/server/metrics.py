@@ -196,6 +196,10 @@ class ModelMetrics:
             if params.max_tokens is not None:
                 self._observe("request_params_max_tokens", params.max_tokens)
 
+    def aborted(self, count: int) -> None:
+        """So many answers were ended before their end: the client left, or its time was over."""
+        self._count("request_success", count, "abort")
+
     def client_gone(self) -> None:
         """A client left before its answer was complete."""
         self._count("http_requests_client_disconnected")
