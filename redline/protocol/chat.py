@@ -92,7 +92,7 @@ class ChatRequest(GenerationRequest):
         check_order(self.messages)
         self._check_choice()
         self._check_end()
-        if self.top_logprobs is not None and not self.logprobs:
+        if self.top_logprobs and not self.logprobs:  # 0 asks for nothing
             data = {"top_logprobs": self.top_logprobs}
             raise invalid("logprobs", "it is only allowed when logprobs is true", "top_logprobs", data)
         if None not in (limits := {self.max_tokens, self.max_completion_tokens}) and len(limits) > 1:

@@ -81,6 +81,10 @@ class CompletionRequest(GenerationRequest):
         if self.max_tokens == 0 and not self.echo and self.prompt_logprobs is None:
             advice = "it should be at least 1, or echo or prompt_logprobs be asked for"
             raise invalid("limits", advice, "max_tokens", {"max_tokens": 0})
+        if self.suffix and self.truncate_prompt_tokens is not None:
+            data = {"truncate_prompt_tokens": self.truncate_prompt_tokens}
+            advice = "a prompt with a suffix cannot be cut; leave one of them out"
+            raise invalid("truncation", advice, "truncate_prompt_tokens", data)
         return self
 
     @property

@@ -9,12 +9,13 @@ from pydantic import Field, SkipValidation, field_validator
 
 from redline.protocol.completions import PromptForms, Prompts, list_of_prompts
 from redline.protocol.generation import MAX_PRIORITY
-from redline.protocol.wire import RequestModel, ResponseModel, invalid
+from redline.protocol.truncation import TruncationFields
+from redline.protocol.wire import ResponseModel, invalid
 
 MAX_INPUTS = 2048
 
 
-class EmbeddingRequest(RequestModel):
+class EmbeddingRequest(TruncationFields):
     """`input` may be a text, a list of texts, token ids or a list of lists of token ids."""
 
     ignored: ClassVar[frozenset[str]] = frozenset({"user"})
@@ -24,8 +25,7 @@ class EmbeddingRequest(RequestModel):
         "endianness": ("native", "little"),
         "normalize": (True,),
         "request_id": (),
-        "truncate_prompt_tokens": (),
-        "truncation_side": (),
+        "truncation_side": ("left",),
     }
 
     model: Annotated[str, Field(min_length=1)]

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from redline.protocol.structured import StructuredFields
+from redline.protocol.truncation import TruncationFields
 from redline.protocol.wire import RequestModel, ResponseModel, invalid
 
 MAX_CHOICES = 128
@@ -41,7 +42,7 @@ class StreamOptions(RequestModel):
     continuous_usage_stats: bool = False
 
 
-class GenerationRequest(StructuredFields):
+class GenerationRequest(StructuredFields, TruncationFields):
     """Ranges follow the OpenAI API where it states one; the extras are named as in vLLM and llama.cpp.
 
     docs/sampling.md says what each does. How many strings and how long is for SamplingParams to check.
@@ -58,8 +59,7 @@ class GenerationRequest(StructuredFields):
         "spaces_between_special_tokens": (True,),
         "logits_processors": ([],),  # code from a client is never run
         "logprob_token_ids": (),
-        "truncate_prompt_tokens": (),
-        "truncation_side": (),
+        "truncation_side": ("left",),
         "request_id": (),
         "thinking_token_budget": (),
         "guided_decoding_backend": (),

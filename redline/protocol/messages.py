@@ -66,10 +66,10 @@ class ChatMessage(RequestModel):
         message: dict[str, Any] = {"role": role, "content": self.content or ""}
         if self.tool_calls:
             message["tool_calls"] = [call.for_template() for call in self.tool_calls]
+        if self.name is not None:
+            message["name"] = self.name
         if self.role == "tool":
             message["tool_call_id"] = self.tool_call_id
-            if self.name is not None:
-                message["name"] = self.name
         if self.role == "assistant" and self.thoughts is not None:
             message["reasoning"] = message["reasoning_content"] = self.thoughts
         return message

@@ -38,20 +38,20 @@ def turns(said: Iterable[Turn]) -> list[Turn]:
 
     Each result of a tool stays a message of its own.
     """
-    messages: list[Turn] = []
+    runs: list[list[Turn]] = []
     for turn in said:
-        if messages and turn["role"] == messages[-1]["role"] != "tool":
-            messages[-1] = _joined(messages[-1], turn)
+        if runs and turn["role"] == runs[-1][0]["role"] != "tool":
+            runs[-1].append(turn)
         else:
-            messages.append(turn)
-    return messages
+            runs.append([turn])
+    return [_joined(run) for run in runs]
 
 
-def _joined(first: Turn, second: Turn) -> Turn:
-    joined = {**first, "content": [*first["content"], *second["content"]]}
-    if "tool_calls" in second:
-        joined["tool_calls"] = [*first.get("tool_calls", ()), *second["tool_calls"]]
-    if "reasoning" in second:
-        thoughts = [turn["reasoning"] for turn in (first, second) if "reasoning" in turn]
+def _joined(run: list[Turn]) -> Turn:
+    """One turn of those that follow each other; each is copied once, because there may be very many."""
+    joined = {**run[0], "content": [part for turn in run for part in turn["content"]]}
+    if calls := [call for turn in run for call in turn.get("tool_calls", ())]:
+        joined["tool_calls"] = calls
+    if thoughts := [turn["reasoning"] for turn in run if "reasoning" in turn]:
         joined["reasoning"] = "\n".join(thoughts)
     return joined

@@ -64,6 +64,7 @@ class Answer(ABC, Generic[R]):
         self._num_cached_tokens: int | None = None
         self._finished: set[int] = set()
         self._scored: dict[int, list[TokenLogprob | None]] = {}  # by prompt
+        self._listed: dict[int, PromptLogprobs] = {}  # the same as clients get it: the choices share it
 
     @abstractmethod
     def chunks(self, prompt: int, delta: Delta) -> Sequence[ResponseModel]:
@@ -119,7 +120,10 @@ class Answer(ABC, Generic[R]):
         """Those of a prompt that the client asked for by name; they come with its first delta."""
         if self.request.prompt_logprobs is None:
             return None
-        return prompt_logprobs(self.tokenizer, self._scored[prompt], self.request.prompt_logprobs)
+        if prompt not in self._listed:
+            scored, num_top = self._scored[prompt], self.request.prompt_logprobs
+            self._listed[prompt] = prompt_logprobs(self.tokenizer, scored, num_top)
+        return self._listed[prompt]
 
     @property
     def wants_usage(self) -> bool:

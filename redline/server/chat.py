@@ -24,10 +24,11 @@ from redline.server.answer import TEXT, Answer, Collected, add_scores
 from redline.server.chat_formats import ChatFormats
 from redline.server.chat_output import ChatOutput, ParsedOutput, PlainOutput
 from redline.server.endpoint import GenerationEndpoint
-from redline.server.job import Job, sampling_params
+from redline.server.job import Job, check_num_listed, sampling_params
 from redline.server.logprobs import finite, id_name
 from redline.server.service import Service
 from redline.server.spoken import Spoken, spoken
+from redline.server.truncation import encode_last, prompt_room
 
 if TYPE_CHECKING:
     from redline.config.sampling import SamplingParams
@@ -62,14 +63,19 @@ class ChatEndpoint(GenerationEndpoint[ChatRequest]):
         return replace(params, keep_special_tokens=keep) if keep else params
 
     def encode(self, request: ChatRequest) -> list[list[int]]:
+        num_kept = request.num_kept(prompt_room(self.engine, request.token_limit))
         messages, tools = self.formats.shown(request)
-        token_ids = self.engine.encode_chat(
+        rendered = self.engine.encode_chat if num_kept is None else self.engine.tokenize_chat
+        token_ids = rendered(
             messages,
             tools or None,
             request.template_variables,
             add_generation_prompt=request.add_generation_prompt,
             continue_final_message=request.continue_final_message,
         )
+        if num_kept is not None:
+            token_ids = encode_last(self.engine, token_ids, num_kept)
+        check_num_listed([token_ids], 1, request.prompt_logprobs, "prompt_logprobs")
         return [token_ids]
 
     def answer(self, request: ChatRequest, job: Job) -> Answer[ChatRequest]:

@@ -15,8 +15,9 @@ from redline.protocol.wire import ResponseModel
 from redline.server.answer import TEXT, Answer, Collected, add_scores
 from redline.server.endpoint import GenerationEndpoint
 from redline.server.infill import infill_prompt
-from redline.server.job import Job, sampling_params
+from redline.server.job import Job, check_num_listed, sampling_params
 from redline.server.logprobs import LogprobLister
+from redline.server.truncation import encode_last, prompt_room
 
 if TYPE_CHECKING:
     from redline.config.sampling import SamplingParams
@@ -47,7 +48,11 @@ class CompletionEndpoint(GenerationEndpoint[CompletionRequest]):
         if request.suffix:
             tokenizer = self.engine.tokenizer
             prompts = [infill_prompt(tokenizer, prompt, request.suffix) for prompt in prompts]
-        return [self.engine.encode_prompt(prompt) for prompt in prompts]
+        num_kept = request.num_kept(prompt_room(self.engine, request.max_tokens))
+        encoded = [encode_last(self.engine, prompt, num_kept) for prompt in prompts]
+        param = "logprobs" if request.prompt_logprobs is None else "prompt_logprobs"
+        check_num_listed(encoded, request.n, request.wanted_prompt_logprobs, param)  # in every choice
+        return encoded
 
     def answer(self, request: CompletionRequest, job: Job) -> CompletionAnswer:
         return CompletionAnswer(request, job, self.engine.tokenizer)
@@ -134,9 +139,10 @@ class CompletionAnswer(Answer[CompletionRequest]):
         if not self.request.echo:
             return ""
         prompt = self.request.prompt[number]
-        if isinstance(prompt, str):
+        if isinstance(prompt, str) and self.request.truncate_prompt_tokens is None:
             return prompt
-        return self.tokenizer.decode(prompt, skip_special_tokens=self.request.skip_special_tokens)
+        token_ids = self.job.prompts[number]
+        return self.tokenizer.decode(token_ids, skip_special_tokens=self.request.skip_special_tokens)
 
     def _logprobs(self, index: int, logprobs: list[TokenLogprob] | None) -> CompletionLogprobs | None:
         if self.request.logprobs is None:

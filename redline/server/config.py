@@ -33,7 +33,7 @@ class ServerConfig:
     tokenizer_info: bool = False  # whether GET /tokenizer_info tells the chat template
     max_waiting: int = 256  # prompts without a first token; the next one gets 429
     max_queued_tokens: int | None = None  # of those prompts; beyond it the next one gets 429
-    max_choices: int = 128  # prompts times n of one request
+    max_choices: int = 128  # prompts times n, or beams, of one request
     max_body_bytes: int = 4 * 2**20
     max_connections: int = 16_384  # or what the limit of open files leaves, if that is less
     max_header_bytes: int = 32 * 2**10

@@ -21,6 +21,7 @@ from redline.server.job import Job
 from redline.server.request_log import request_id_of
 from redline.server.request_record import record_of
 from redline.server.standing import Standing, standing
+from redline.server.truncation import encode_last
 from redline.server.waiting import Place
 
 if TYPE_CHECKING:
@@ -61,9 +62,10 @@ class EmbeddingsEndpoint(CallEndpoint[EmbeddingRequest]):
     def _encode(self, request: EmbeddingRequest) -> list[list[int]]:
         encoded = []
         inputs: Sequence[str | list[int]] = request.input
+        num_kept = request.num_kept(self.engine.max_context)
         for place, prompt in enumerate(inputs):
             try:
-                encoded.append(self.engine.encode_prompt(prompt))
+                encoded.append(encode_last(self.engine, prompt, num_kept))
             except RequestError as error:
                 error.param = f"input[{place}]" if len(inputs) > 1 else "input"
                 raise

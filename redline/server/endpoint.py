@@ -23,7 +23,6 @@ from redline.server.direct_body import direct_body_of
 from redline.server.errors import HTTPError, http_error
 from redline.server.job import Job, check_num_choices
 from redline.server.keys import ApiKey
-from redline.server.metrics import ModelMetrics
 from redline.server.readiness import shutting_down
 from redline.server.request_log import request_id_of
 from redline.server.request_record import record_of
@@ -104,7 +103,7 @@ class GenerationEndpoint(ABC, Generic[R]):
         request = await self._read(scope, receive)
         params = self.params(request)
         num_prompts = self.num_prompts(request)
-        check_num_choices(num_prompts, params.n, self.service.config.max_choices)
+        check_num_choices(num_prompts, params, self.service.config.max_choices)
         async with self.service.running.until_gone(receive) as running:
             with self.service.waiting.enter(num_prompts, caller_of(scope)) as place:
                 start_timeouts(running, place, record_of(scope), self.service.config)
@@ -156,15 +155,19 @@ class GenerationEndpoint(ABC, Generic[R]):
         asgi: tuple[Scope, Receive, Send],
     ) -> None:
         if answer.request.stream:
-            await _stream(answer, deltas, events, self.service.metrics)
+            await _stream(answer, deltas, events, self.service)
         else:
-            body = await _collect(answer, deltas)
+            body = await _collect(answer, deltas, self.service)
             running.take_your_time()  # the answer exists; from here on only the client can be slow
             await Response(body, media_type="application/json")(*asgi)
 
 
-async def _stream(answer: Answer[R], deltas: Deltas, events: EventStream, metrics: ModelMetrics) -> None:
-    streamed, job = StreamedEvents(answer, events.encode), answer.job
+async def _stream(answer: Answer[R], deltas: Deltas, events: EventStream, service: Service) -> None:
+    streamed, job, metrics = StreamedEvents(answer, events.encode), answer.job, service.metrics
+    if job.params.prompt_logprobs is not None:
+        await _stream_aside(streamed, deltas, events, service)
+        await _end(answer, events)
+        return
 
     def take(delta: Delta) -> bool:
         """The same as below, without being woken for it."""
@@ -184,19 +187,36 @@ async def _stream(answer: Answer[R], deltas: Deltas, events: EventStream, metric
             job.shortcut.take = take
     finally:
         job.shortcut.take = None
+    await _end(answer, events)
+
+
+async def _stream_aside(
+    streamed: StreamedEvents[R], deltas: Deltas, events: EventStream, service: Service
+) -> None:
+    """For chunks that list a whole prompt: making one takes long enough to hold up the streams of others."""
+    async for each in deltas:
+        if body := await service.aside(lambda pair: streamed.of(*pair), each):
+            await events.write(body)
+            service.metrics.written(each[1])
+
+
+async def _end(answer: Answer[R], events: EventStream) -> None:
     answer.check_complete()
     if answer.request.include_usage:
         await events.write(events.encode(answer.usage_chunk()))
     await events.finish()
 
 
-async def _collect(answer: Answer[R], deltas: Deltas) -> str:
+async def _collect(answer: Answer[R], deltas: Deltas, service: Service) -> str:
+    params = answer.job.params
     choices = [Collected() for _ in range(answer.job.num_choices)]
     async for prompt, delta in deltas:
         answer.count(prompt, delta)
         choices[answer.job.choice(prompt, delta)].add(delta)
     answer.check_complete()
-    return answer.response(choices).to_json()
+    if params.logprobs is None and params.prompt_logprobs is None:
+        return answer.response(choices).to_json()
+    return await service.aside(lambda all_of_it: answer.response(all_of_it).to_json(), choices)
 
 
 async def _report(error: HTTPError, scope: Scope, receive: Receive, send: Send, events: EventStream) -> None:

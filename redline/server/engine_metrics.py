@@ -22,7 +22,6 @@ Read = Callable[["EngineStats"], float]
 
 GAUGES: dict[str, tuple[str, Read]] = {
     "num_requests_running": ("Requests in the batch.", lambda stats: stats.running),
-    "num_requests_waiting": ("Requests in the queue.", lambda stats: stats.waiting),
     "kv_cache_usage_perc": ("Share of K/V blocks in use, 0 to 1.", lambda stats: stats.kv_usage),
     "kv_cache_bytes": ("Memory of all K/V blocks.", lambda stats: stats.kv_bytes),
     "model_weight_bytes": ("Memory of the weights.", lambda stats: stats.weight_bytes),
@@ -62,6 +61,7 @@ HISTOGRAMS: dict[str, tuple[str, Callable[[EngineStats], Distribution]]] = {
     ),
 }
 MODEL = "model_name"
+WAITING = "Requests in the queue, or waiting for their model to be loaded."
 
 
 class EngineCollector(Collector):
@@ -69,6 +69,7 @@ class EngineCollector(Collector):
 
     def __init__(self, readiness: Readiness) -> None:
         self._engines: dict[str, tuple[ServedEngine, Readiness]] = {}
+        self._outside: dict[str, Callable[[], int]] = {}  # by model: requests that wait before the engine
         self._readiness = readiness
         self._started_s = time.time()
 
@@ -76,10 +77,15 @@ class EngineCollector(Collector):
         """Ask it too; it may be said again. `readiness`: its own, where it is not that of all."""
         self._engines[engine.model_name] = engine, readiness or self._readiness
 
+    def add_queue(self, model: str, num_waiting: Callable[[], int]) -> None:
+        """Count what waits for a model as waiting requests too, also while it has no engine."""
+        self._outside[model] = num_waiting
+
     def collect(self) -> Iterator[Metric]:
         stats = {name: engine.stats() for name, (engine, _) in list(self._engines.items())}
         for name, (text, read) in GAUGES.items():
             yield _gauge(name, text, ((model, read(each)) for model, each in stats.items()))
+        yield _gauge("num_requests_waiting", WAITING, self._waiting(stats).items())
         for name, (text, read) in COUNTERS.items():
             yield _counter(name, text, [], (((model,), read(each)) for model, each in stats.items()))
         for name, (text, distribution) in HISTOGRAMS.items():
@@ -89,6 +95,12 @@ class EngineCollector(Collector):
         yield self._cache_config(stats)
         yield from self._health()
         yield self._adapters()
+
+    def _waiting(self, stats: dict[str, EngineStats]) -> dict[str, int]:
+        waiting = {model: num_waiting() for model, num_waiting in self._outside.items()}
+        for model, each in stats.items():
+            waiting[model] = waiting.get(model, 0) + each.waiting
+        return waiting
 
     def _speculation(self, stats: dict[str, EngineStats]) -> Metric:
         """Why nothing is guessed, or that something is, in steps that decode."""

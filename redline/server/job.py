@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from redline.engine.outputs import Delta
     from redline.protocol.generation import GenerationRequest
 
+MAX_LISTED = 2**19  # log-probabilities of prompts in one answer, which are some 30 MB of JSON
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
@@ -112,11 +114,29 @@ def sampling_params(
     )
 
 
-def check_num_choices(num_prompts: int, n: int, limit: int) -> None:
-    """Raises RequestError when a request asks for more answers than one request may."""
-    if num_prompts * n > limit:
+def check_num_choices(num_prompts: int, params: SamplingParams, limit: int) -> None:
+    """Raises RequestError when a request asks for more answers, or beams of them, than one request may."""
+    each = params.beam_width
+    if num_prompts * each > limit:
+        name = "n" if each == params.n else "best_of"
         raise RequestError(
-            f"n is {n} and there are {num_prompts} prompts, {num_prompts * n} answers together; "
+            f"{name} is {each} and there are {num_prompts} prompts, {num_prompts * each} answers together; "
             f"at most {limit} are accepted",
-            param="n" if num_prompts == 1 else "prompt",
+            param=name if num_prompts == 1 else "prompt",
+        )
+
+
+def check_num_listed(prompts: Sequence[Sequence[int]], times: int, num_top: int | None, param: str) -> None:
+    """Raises RequestError when the answer would list more log-probabilities of prompts than one may.
+
+    `times`: how often each prompt is listed; `num_top`: the likeliest beside each token, None: nothing is.
+    """
+    if num_top is None:
+        return
+    count = sum(map(len, prompts)) * times * (num_top + 1)
+    if count > MAX_LISTED:
+        raise RequestError(
+            f"{param} is {num_top}, and the answer would list {count} log-probabilities of prompts; at most "
+            f"{MAX_LISTED} are accepted: ask for fewer, or send shorter prompts, fewer of them, or a lower n",
+            param=param,
         )

@@ -6,7 +6,7 @@ Labels hold the names of served models and values from fixed sets, never anythin
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
@@ -151,6 +151,10 @@ class ServerMetrics:
         """For its own numbers, from now on, and its own readiness; it may be said again."""
         self._engines.add(engine, readiness)
 
+    def add_queue(self, model_name: str, num_waiting: Callable[[], int]) -> None:
+        """Requests that wait for a model before its engine has them, or while it has none."""
+        self._engines.add_queue(model_name, num_waiting)
+
     def render(self) -> bytes:
         """All metrics in Prometheus text format."""
         return generate_latest(self._told)
@@ -191,6 +195,10 @@ class ModelMetrics:
             self._observe("request_params_n", params.n)
             if params.max_tokens is not None:
                 self._observe("request_params_max_tokens", params.max_tokens)
+
+    def aborted(self, count: int) -> None:
+        """So many answers were ended before their end: the client left, or its time was over."""
+        self._count("request_success", count, "abort")
 
     def client_gone(self) -> None:
         """A client left before its answer was complete."""

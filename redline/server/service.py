@@ -92,14 +92,20 @@ class Service:
             )
             for number, prompt in enumerate(job.prompts)
         ]
-        async with aclosing(merge(streams)) as merged:
-            async for number, delta in merged:
-                place.started(number)
-                self.metrics.delta(delta, job.params)
-                if delta.metrics is not None:
-                    self.latest.ended(delta.metrics)
-                job.record.count(delta)
-                yield number, delta
+        num_open = job.num_choices
+        try:
+            async with aclosing(merge(streams)) as merged:
+                async for number, delta in merged:
+                    place.started(number)
+                    self.metrics.delta(delta, job.params)
+                    num_open -= delta.finish_reason is not None
+                    if delta.metrics is not None:
+                        self.latest.ended(delta.metrics)
+                    job.record.count(delta)
+                    yield number, delta
+        except (asyncio.CancelledError, GeneratorExit):
+            self.metrics.aborted(num_open)
+            raise
 
 
 def model_not_found(name: str, names: Iterable[str]) -> HTTPError:

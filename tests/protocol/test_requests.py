@@ -153,7 +153,7 @@ def test_text_parts_are_joined_and_developer_is_system():
     request = ChatRequest.parse(
         {"model": "m", "messages": [{"role": "developer", "content": parts, "name": "x", "later": 1}]}
     )
-    assert request.messages[0].for_template() == {"role": "system", "content": "a\nb"}
+    assert request.messages[0].for_template() == {"role": "system", "content": "a\nb", "name": "x"}
 
 
 @pytest.mark.parametrize(

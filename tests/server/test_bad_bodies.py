@@ -187,6 +187,14 @@ def test_malformed_bodies_are_refused(talker, body):
         assert talker.check(path, body)[0] == 400
 
 
+def test_beams_count_as_answers_do(talker):
+    """Each is a sequence of the engine: two prompts of 65 beams are too many, however few are told."""
+    beams = {"model": "fake-model", "max_tokens": 1, "use_beam_search": True, "best_of": 65, "temperature": 0}
+    status, answer = talker.check(COMPLETIONS, json.dumps({**beams, "prompt": ["a", "b"]}).encode())
+    error = json.loads(answer)["error"]
+    assert (status, error["param"]) == (400, "prompt") and "best_of is 65" in error["message"]
+
+
 def test_a_missing_model_names_it_and_an_unknown_one_is_404(talker):
     status, answer = talker.check(COMPLETIONS, b'{"prompt":"x"}')
     assert (status, json.loads(answer)["error"]["param"]) == (400, "model")

@@ -106,7 +106,8 @@ def test_the_salt_reaches_the_engine(server):
         ({"input": "x", "encoding_format": "int8"}, "encoding_format"),
         ({"input": "x", "dimensions": 0}, "dimensions"),
         ({"input": "x", "dimensions": 3}, "dimensions"),
-        ({"input": "x", "truncate_prompt_tokens": 5}, "truncate_prompt_tokens"),
+        ({"input": "x", "truncate_prompt_tokens": 0}, "truncate_prompt_tokens"),
+        ({"input": "x", "truncation_side": "right"}, "truncation_side"),
         ({"input": "x", "normalize": False}, "normalize"),
     ],
 )

@@ -48,10 +48,10 @@ def test_a_client_that_leaves_ends_its_request(path, stream, n):
         eventually(lambda: engine.aborted, "request aborted")
         assert engine.running == {} and engine.aborted[request_id] <= steps + 3 < 400
         eventually(lambda: len(server.server._running) == 0, "request forgotten")
-        assert (
-            b'vllm:http_requests_client_disconnected_total{model_name="fake-model"} 1.0'
-            in server.get("/metrics")[2]
-        )
+        told = server.get("/metrics")[2]
+        assert b'vllm:http_requests_client_disconnected_total{model_name="fake-model"} 1.0' in told
+        aborted = f'vllm:request_success_total{{finished_reason="abort",model_name="fake-model"}} {n}.0'
+        assert aborted.encode() in told
 
 
 def test_a_client_that_leaves_before_the_first_token_ends_its_request(own_server):

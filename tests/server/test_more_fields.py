@@ -74,6 +74,28 @@ def test_how_the_prompt_ends_and_its_documents_reach_the_template(server):
     assert server.engine.generation_prompts[-1] == (True, False)
 
 
+def test_the_names_of_those_who_speak_reach_the_template(server):
+    """A template may show them; to leave them out in silence would mix up who said what."""
+    said = [
+        {"role": "system", "content": "a"},
+        {"role": "user", "name": "alice", "content": "b"},
+        {"role": "assistant", "name": "helper", "content": "c"},
+        {"role": "user", "name": "bob", "content": "d"},
+    ]
+    assert ask(server, CHAT, messages=said, max_tokens=1)[0] == 200
+    assert [message.get("name") for message in server.engine.rendered[-1][0]] == [
+        None, "alice", "helper", "bob"
+    ]  # fmt: skip
+
+
+def test_no_alternatives_without_logprobs_change_nothing(server):
+    """Some clients fill in every field with its default."""
+    status, answer = ask(server, CHAT, messages=MESSAGES, logprobs=False, top_logprobs=0)
+    assert status == 200 and answer["choices"][0]["logprobs"] is None
+    status, answer = ask(server, CHAT, messages=MESSAGES, top_logprobs=1)
+    assert (status, answer["error"]["param"]) == (400, "top_logprobs")
+
+
 def test_a_conversation_is_shown_as_the_model_sees_it(server):
     _, answer = ask(server, "/apply-template", messages=MESSAGES)
     assert answer == {"prompt": "[user]SAY:hi[assistant]"}
@@ -92,6 +114,7 @@ ACCEPTED = {  # values that change nothing
     "user": "u",
     "stream_options": None,
     "truncate_prompt_tokens": None,
+    "truncation_side": "left",
     "thinking_token_budget": None,
     "priority": 0,
     "n": 1,
@@ -100,7 +123,8 @@ ACCEPTED = {  # values that change nothing
 REFUSED = {
     "store": True,
     "service_tier": "priority",
-    "truncate_prompt_tokens": 5,
+    "truncate_prompt_tokens": 0,
+    "truncation_side": "right",
     "thinking_token_budget": 5,
     "logprob_token_ids": [1],
     "request_id": "mine",

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from redline.errors import ConfigError
+from redline.server.pool.by_model import _once_more
 from redline.server.pool.config import PoolConfig
 from tests.server.pooled_server import MIB, FakeSource, PooledServer, entry
 from tests.server.running_server import eventually, post_bytes, read_response
@@ -337,3 +339,20 @@ def test_models_that_can_never_be_served_are_refused_at_the_start():
         PoolConfig(memory_bytes=MIB, residency_s=-1)
     with pytest.raises(ConfigError, match="max_loaded"):
         PoolConfig(memory_bytes=MIB, max_loaded=0)
+
+
+def test_a_body_that_was_read_is_not_kept_while_its_request_runs():
+    """Else each answer that is on its way holds up to 4 MiB."""
+
+    async def nothing_more():
+        return {"type": "http.disconnect"}
+
+    async def read():
+        body = bytes(bytearray(1000))
+        again = _once_more(body, nothing_more)
+        held = sys.getrefcount(body)
+        assert (await again())["body"] == body
+        assert sys.getrefcount(body) == held - 1
+        assert (await again())["type"] == "http.disconnect"
+
+    asyncio.run(read())

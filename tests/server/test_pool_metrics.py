@@ -1,5 +1,6 @@
 """What Prometheus reads of several models that come and go."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -10,6 +11,7 @@ from redline.server.engine import ServedEngine
 from redline.server.pool.carried import COUNTERS, OF_THE_LATEST, added, at_rest
 from redline.server.pool.hosted_engine import HostedEngine
 from tests.server.fake_engine import FakeEngine
+from tests.server.running_server import eventually
 from tests.server.test_pool import ask, served, sources
 
 
@@ -76,3 +78,42 @@ def test_a_hosted_engine_has_all_that_a_served_one_has():
     hosted.put(FakeEngine())
     for name in (name for name in vars(ServedEngine) if not name.startswith("_")):
         assert hasattr(hosted, name), name
+
+
+def test_what_waits_for_a_model_is_waiting_before_its_first_load_and_while_it_is_gone():
+    """Autoscalers and gateways go by this gauge; a model that is not there has no engine to ask."""
+    by_name = sources("a", "b", capacity=1)
+    told = []
+
+    def note():
+        got = samples(server)
+        for name in "ab":
+            assert got["vllm:num_requests_waiting", name] == got["redline:num_requests_waiting", name]
+        told.append((got["redline:num_requests_waiting", "a"], got["redline:num_requests_waiting", "b"]))
+
+    with served(by_name) as server, ThreadPoolExecutor(8) as pool:
+        note()
+        by_name["b"].held = True
+        asked = [pool.submit(ask, server, "b") for _ in range(3)]
+        server.until_waiting("b", 3)
+        note()  # b was never there
+        by_name["b"].held = False
+        assert [each.result()["model"] for each in asked] == ["b"] * 3
+        note()
+
+        engine = by_name["b"].engine
+        engine.held = True
+        asked = [pool.submit(ask, server, "b") for _ in range(3)]
+        eventually(lambda: len(engine.waiting) == 2, "one runs, two wait in the engine")
+        note()
+        asked.append(pool.submit(ask, server, "a"))
+        server.until_waiting("a")
+        eventually(lambda: server.pool.find("b").leaving, "b takes nothing new")
+        asked.append(pool.submit(ask, server, "b"))
+        server.until_waiting("b")
+        note()  # in the engine, and for b to come back
+        engine.held = False
+        for each in asked:
+            each.result()
+        note()
+    assert told == [(0, 0), (0, 3), (0, 0), (0, 2), (1, 3), (0, 0)]

@@ -247,3 +247,24 @@ def test_what_does_not_fit_is_told_in_the_words_of_each_api(server, fields, told
     error = json.loads(body)["error"]
     assert (status, error["code"]) == (400, "context_length_exceeded")
     assert "this model's maximum context length is 512 tokens" in error["message"]
+
+
+def test_a_prompt_that_is_cut_is_answered_as_its_last_tokens_are(server):
+    """The text has more tokens than the context: without truncation it is refused."""
+    text = " ".join(f"The number after {number} is {number + 1}." for number in range(200))
+    ids = server.engine.tokenizer.encode(text)
+    assert len(ids) > 512 and server.post("/v1/completions", {"model": "m", "prompt": text})[0] == 400
+    options = {"max_tokens": 8, "temperature": 0, "logprobs": 0}
+    for wanted, kept in ((20, 20), (-1, 512 - 8)):
+        cut = ask(server, "/v1/completions", prompt=text, truncate_prompt_tokens=wanted, **options)
+        whole = ask(server, "/v1/completions", prompt=ids[-kept:], **options)
+        assert cut["choices"] == whole["choices"] and cut["usage"]["prompt_tokens"] == kept
+    said = [{"role": "user", "content": text}]
+    chat = ask(
+        server, "/v1/chat/completions", messages=said, truncate_prompt_tokens=-1, return_token_ids=True
+    )
+    assert chat["usage"]["total_tokens"] == 512 and chat["choices"][0]["finish_reason"] == "length"
+    shown = server.engine.tokenize_chat(said)
+    assert chat["prompt_token_ids"] == shown[-511:]
+    cut = ask(server, "/v1/embeddings", input=[text], truncate_prompt_tokens=-1)
+    assert cut["data"] == ask(server, "/v1/embeddings", input=[ids[-512:]])["data"]

@@ -102,14 +102,13 @@ class TokenizerInfo(ByModel):
 
 
 def _once_more(body: bytes, receive: Receive) -> Receive:
-    """What gives `body` first, and then what comes."""
-    given = False
+    """What gives `body` first, and then what comes. It keeps nothing of what it gave: requests are long."""
+    unread = [body]
+    del body
 
     async def receive_again() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
+        if unread:
+            return {"type": "http.request", "body": unread.pop(), "more_body": False}
+        return await receive()
 
     return receive_again

@@ -69,6 +69,7 @@ class HostedModel:
             shared.responses,
         )
         self._metrics = shared.metrics
+        self._metrics.add_queue(entry.name, lambda: len(self.waiting))
         self._make_endpoints = shared.endpoints
         self._endpoints: dict[str, ASGIApp] = {}
 
