@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
-from collections.abc import Iterator
+import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,12 @@ from redline.config.engine import EngineConfig
 if TYPE_CHECKING:
     from redline.bench.verify.outcome import Check, Outcome
 
-EXIT_BROKEN = 1
+EXIT_BROKEN = 1  # also when nothing was compared: a proof of nothing is none
+EXIT_INTERRUPTED = 130
 MARKS = {"holds": "ok", "broken": "BROKEN", "skipped": "skipped"}
+WORDS = {"holds": "hold", "broken": "broken", "skipped": "skipped"}
+PIPE_COLUMNS = 1 << 16  # one check, one line
+LEAST_ROOM = 40  # columns for what was compared
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,39 +42,65 @@ def run(args: argparse.Namespace) -> int:
 
     names = [name.strip() for name in args.only.split(",") if name.strip()]
     checks = chosen(checks_for(args.model, path, options), names)
-    outcomes = list(_shown(checks, quiet=args.json == "-"))
+    outcomes: list[Outcome] = []
+    interrupted = False
+    try:
+        _run(checks, outcomes, quiet=args.json == "-")
+    except KeyboardInterrupt:
+        interrupted = True
     report = {
         "command": ["redline", *args.argv],
         "model": args.model,
         "options": options,
+        "interrupted": interrupted,
+        "num_checks": len(checks),
         "outcomes": [asdict(outcome) for outcome in outcomes],
         "environment": asdict(environment()),
     }
-    write_json(report, args.json, summary(outcomes))
-    return EXIT_BROKEN if any(outcome.status == "broken" for outcome in outcomes) else 0
+    write_json(report, args.json, summary(outcomes, len(checks)))
+    return EXIT_INTERRUPTED if interrupted else exit_code(outcomes)
 
 
-def _shown(checks: list[Check], *, quiet: bool) -> Iterator[Outcome]:
-    """Each outcome is printed when it is there: a run takes a minute."""
+def exit_code(outcomes: list[Outcome]) -> int:
+    """0 when something holds and nothing is broken."""
+    found = {outcome.status for outcome in outcomes}
+    return 0 if "holds" in found and "broken" not in found else EXIT_BROKEN
+
+
+def _run(checks: list[Check], outcomes: list[Outcome], *, quiet: bool) -> None:
+    """Add each outcome, then print it: a run takes minutes, and what is printed is in the report."""
     from redline.bench.verify.verify import verify
 
     width = max((len(check.name) for check in checks), default=0)
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_COLUMNS
     with status_line() as tell:
         for outcome in verify(checks, tell):
+            outcomes.append(outcome)
             if not quiet:
-                sys.stdout.write(line(outcome, width))
+                sys.stdout.write(line(outcome, width, columns))
                 sys.stdout.flush()
-            yield outcome
 
 
-def line(outcome: Outcome, width: int) -> str:
-    """One check: what came of it, what it promises, what was compared."""
-    return f"{MARKS[outcome.status]:<8}{outcome.promise:<11}{outcome.name:<{width}}  {outcome.detail}\n"
+def line(outcome: Outcome, width: int, columns: int) -> str:
+    """One check: what came of it, what it promises, what was compared, which goes on below itself."""
+    start = f"{MARKS[outcome.status]:<8}{outcome.promise:<11}{outcome.name:<{width}}  "
+    room = columns - len(start)
+    if room < LEAST_ROOM:  # the detail gets lines of its own
+        wrapped = textwrap.wrap(outcome.detail, columns - 8)
+        return "\n".join([start.rstrip(), *(f"{'':<8}{each}" for each in wrapped)]) + "\n"
+    first, *others = textwrap.wrap(outcome.detail, room) or [""]
+    return "\n".join([start + first, *(" " * len(start) + each for each in others)]).rstrip() + "\n"
 
 
-def summary(outcomes: list[Outcome]) -> str:
-    """How many of each, the broken ones by name."""
-    counts = {status: sum(each.status == status for each in outcomes) for status in MARKS}
-    text = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+def summary(outcomes: list[Outcome], num_checks: int) -> str:
+    """How many of each, and how many were not reached."""
+    counts = {status: sum(each.status == status for each in outcomes) for status in WORDS}
+    text = ", ".join(f"{count} {WORDS[status]}" for status, count in counts.items() if count)
     seconds = sum(each.seconds for each in outcomes)
-    return f"\n{len(outcomes)} checks in {seconds:.0f} s: {text}.\n"
+    done = f"{len(outcomes)} of {num_checks}" if len(outcomes) < num_checks else f"{num_checks}"
+    checks = "check" if num_checks == 1 else "checks"
+    lines = [f"{done} {checks} in {seconds:.0f} s: {text or 'none was done'}."]
+    if outcomes and not counts["holds"] and not counts["broken"]:
+        lines.append("Nothing was compared, so nothing is proved.")
+    lines += [f"BROKEN: {each.name}" for each in outcomes if each.status == "broken"]
+    return "\n".join(["", *lines]) + "\n"
