@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from redline.bench.profile.phase import Phase
     from redline.bench.profile.profile import Part, Profile
 
+EXIT_INTERRUPTED = 130
 MOST_TOKENS, MOST_BATCH, MOST_REPEATS = 65_536, 1024, 1000
 
 
@@ -50,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     report = {
         "command": ["redline", *args.argv],
         "model": args.model,
+        "interrupted": found.interrupted,
         "ceiling": found.ceiling.as_dict(),
         "phases": [_as_dict(each) for each in found.profiles],
         "environment": asdict(environment()),
@@ -57,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     if args.flame is not None:
         args.flame.write_text(flame_svg(found.profiles, f"{args.model}, {found.ceiling.threads} threads"))
     write_json(report, args.json, text(report, found.profiles))
-    return 0
+    return EXIT_INTERRUPTED if found.interrupted else 0
 
 
 def _phases(args: argparse.Namespace) -> list[Phase]:
@@ -96,7 +98,7 @@ def text(report: dict[str, Any], profiles: list[Profile]) -> str:
     """A table for each phase, the part first that loses most, and what to look at next."""
     from redline.bench.report import ceiling_text
 
-    lines = []
+    lines = ["Interrupted: phases are missing.", ""] if report["interrupted"] else []
     for each in profiles:
         lines += [*_table(each), "", *_next(each), ""]
     where = report["environment"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -204,3 +206,40 @@ def test_real_processes_measure_and_give_the_same_bits() -> None:
     assert rows[0]["failure"] is None
     assert rows[0]["same_answers"] == rows[0]["answers"] == 1
     assert min(rows[0]["peak_memory_bytes_on"], rows[0]["kv_bytes_on"]) > 0
+
+
+@model
+@pytest.mark.parametrize("lines", [0, 1])
+def test_a_real_ctrl_c_leaves_every_report(lines: int, tmp_path: Path) -> None:
+    """A real process and signal, before the first pair is whole or after it."""
+    files = [tmp_path / name for name in ("r.json", "r.md", "r.svg", "workers")]
+    command = [sys.executable, "-c", PROGRAM.format(lines=lines, workers=files[3]), "ablate"]
+    command += ["--model", str(smollm2()), "--start", "plain", "--only", "graph-replay,jump-ahead", "--quick"]
+    command += ["--json", str(files[0]), "--markdown", str(files[1]), "--plot", str(files[2])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 130, done.stderr
+    report = json.loads(files[0].read_text())
+    assert report["interrupted"] and len(report["rows"]) == lines
+    assert "Interrupted by the user" in files[1].read_text() and "Interrupted by the user" in done.stdout
+    ET.parse(files[2])
+    assert not [pid for pid in files[3].read_text().split() if Path(f"/proc/{pid}").exists()]
+
+
+PROGRAM = """
+import os, signal, sys
+from redline.bench.ablate import ablation
+from redline.cli.main import main
+
+true, opened = ablation.Worker, []
+
+def worker(*operands):
+    opened.append(true(*operands))
+    with open("{workers}", "a") as file:
+        file.write(f"{{opened[-1]._process.pid}} ")
+    if len(opened) == 2 + 2 * {lines}:
+        os.kill(os.getpid(), signal.SIGINT)
+    return opened[-1]
+
+ablation.Worker = worker
+sys.exit(main(sys.argv[1:]))
+"""
