@@ -199,6 +199,33 @@ def test_wrong_flags_are_refused(flags: list[str], said: str, capsys: pytest.Cap
 
 
 @model
+def test_one_thread_is_not_compared_with_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ablate", "--threads", "1", "--only", "threads"]) == 2
+    assert "one thread on both sides" in capsys.readouterr().err
+    assert main(["ablate", "--threads", "1", "--only", "threads,fused-norm", "--list"]) == 0
+    assert "threads" not in capsys.readouterr().out
+
+
+@model
+def test_a_failed_configuration_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Any:
+        raise PeerFailed("no room")
+
+    monkeypatch.setattr(ablation, "Worker", fail)
+    assert main(["ablate", "--only", "kv-cache", "--start", "best"]) == 1
+
+
+@model
+def test_real_plain_engines_are_compared_by_their_predictions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ablation, "FEW_TOKENS", 24)
+    [pair] = pairs(["plain"], ["flash-attention"], [])
+    rows: list[dict[str, Any]] = []
+    ablate([pair], Settings(model=str(smollm2()), repeats=1, common={}), rows, lambda *_: None)
+    fidelity = rows[0]["fidelity"]
+    assert fidelity["num_tokens"] == 12 and 0 < abs(fidelity["mean_kl"]) < 1e-4
+
+
+@model
 def test_real_processes_measure_and_give_the_same_bits() -> None:
     [pair] = pairs(["best"], ["graph-replay"], [])
     rows: list[dict[str, Any]] = []
@@ -222,7 +249,8 @@ def test_a_real_ctrl_c_leaves_every_report(lines: int, tmp_path: Path) -> None:
     assert report["interrupted"] and len(report["rows"]) == lines
     assert "Interrupted by the user" in files[1].read_text() and "Interrupted by the user" in done.stdout
     ET.parse(files[2])
-    assert not [pid for pid in files[3].read_text().split() if Path(f"/proc/{pid}").exists()]
+    pids = files[3].read_text().split()
+    assert len(pids) == 2 + 2 * lines and not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
 PROGRAM = """
@@ -230,16 +258,17 @@ import os, signal, sys
 from redline.bench.ablate import ablation
 from redline.cli.main import main
 
-true, opened = ablation.Worker, []
+true, opened = ablation.Worker._line, []
 
-def worker(*operands):
-    opened.append(true(*operands))
-    with open("{workers}", "a") as file:
-        file.write(f"{{opened[-1]._process.pid}} ")
-    if len(opened) == 2 + 2 * {lines}:
-        os.kill(os.getpid(), signal.SIGINT)
-    return opened[-1]
+def line(self, deadline_s):
+    if self not in opened:  # it is being opened
+        opened.append(self)
+        with open("{workers}", "a") as file:
+            file.write(f"{{self._process.pid}} ")
+        if len(opened) == 2 + 2 * {lines}:
+            os.kill(os.getpid(), signal.SIGINT)
+    return true(self, deadline_s)
 
-ablation.Worker = worker
+ablation.Worker._line = line
 sys.exit(main(sys.argv[1:]))
 """

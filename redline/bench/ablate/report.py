@@ -145,7 +145,8 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
 
 def _closing(report: dict[str, Any]) -> list[str]:
     *others, command = facts(report)
-    return [*claims(report), "", *(textwrap.fill(fact, COLUMNS) for fact in others), command]
+    claimed = claims(report)
+    return [*claimed, *([""] if claimed else []), *(textwrap.fill(fact, COLUMNS) for fact in others), command]
 
 
 def print_tables(report: dict[str, Any]) -> None:
