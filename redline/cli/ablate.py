@@ -13,7 +13,7 @@ from redline import env
 from redline.cli.bench_against import write_json
 from redline.cli.engine_flags import DEFAULT_MODEL
 from redline.cli.loading import fetch
-from redline.cli.terminal import progress_bar
+from redline.cli.terminal import columns, folded, progress_bar
 from redline.config.engine import EngineConfig
 from redline.errors import ConfigError
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 EXIT_BROKEN = 1  # an exact technique changed an answer, or a configuration failed
 EXIT_INTERRUPTED = 130
+PIPE_COLUMNS = 1 << 16  # one pair, one line
 REPEATS, QUICK_REPEATS = 5, 1
 
 
@@ -98,7 +99,9 @@ def _names(text: str) -> list[str]:
 
 
 def _line(pair: Pair) -> str:
-    return f"{pair.start:<7}{pair.switch.name:<21}{pair.load.name:<15}{pair.load.summary}\n"
+    start = f"{pair.start:<7}{pair.switch.name:<21}{pair.load.name:<15}"
+    first, *others = folded(pair.load.summary, columns(PIPE_COLUMNS) - len(start))
+    return "".join(f"{each}\n" for each in (start + first, *(" " * len(start) + each for each in others)))
 
 
 def _run(args: argparse.Namespace, chosen: list[Pair], repeats: int) -> int:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
-import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from redline.cli.bench_against import status_line, write_json
 from redline.cli.engine_flags import add_engine_flags, engine_options
 from redline.cli.loading import fetch
+from redline.cli.terminal import columns, folded
 from redline.config.engine import EngineConfig
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 EXIT_BROKEN = 1  # also when nothing was compared: a proof of nothing is none
 EXIT_INTERRUPTED = 130
 MARKS = {"holds": "ok", "broken": "BROKEN", "skipped": "skipped"}
-WORDS = {"holds": "hold", "broken": "broken", "skipped": "skipped"}
+WORDS = {"holds": "ok", "broken": "broken", "skipped": "skipped"}
 PIPE_COLUMNS = 1 << 16  # one check, one line
 LEAST_ROOM = 40  # columns for what was compared
 
@@ -72,24 +71,27 @@ def _run(checks: list[Check], outcomes: list[Outcome], *, quiet: bool) -> None:
     from redline.bench.verify.verify import verify
 
     width = max((len(check.name) for check in checks), default=0)
-    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_COLUMNS
+    room = columns(PIPE_COLUMNS)
+    # Meanwhile the status line sends what is written to sys.stdout to the terminal: not into a pipe.
+    pipe = None if sys.stdout.isatty() else sys.stdout
     with status_line() as tell:
         for outcome in verify(checks, tell):
             outcomes.append(outcome)
             if not quiet:
-                sys.stdout.write(line(outcome, width, columns))
-                sys.stdout.flush()
+                (pipe or sys.stdout).write(line(outcome, width, room))
+                (pipe or sys.stdout).flush()
 
 
-def line(outcome: Outcome, width: int, columns: int) -> str:
+def line(outcome: Outcome, width: int, room: int) -> str:
     """One check: what came of it, what it promises, what was compared, which goes on below itself."""
     start = f"{MARKS[outcome.status]:<8}{outcome.promise:<11}{outcome.name:<{width}}  "
-    room = columns - len(start)
-    if room < LEAST_ROOM:  # the detail gets lines of its own
-        wrapped = textwrap.wrap(outcome.detail, columns - 8)
-        return "\n".join([start.rstrip(), *(f"{'':<8}{each}" for each in wrapped)]) + "\n"
-    first, *others = textwrap.wrap(outcome.detail, room) or [""]
-    return "\n".join([start + first, *(" " * len(start) + each for each in others)]).rstrip() + "\n"
+    left = room - len(start)
+    if left < LEAST_ROOM:  # the detail gets lines of its own
+        lines = [start.rstrip(), *(f"{'':<8}{each}" for each in folded(outcome.detail, room - 8))]
+    else:
+        first, *others = folded(outcome.detail, left) or [""]
+        lines = [start + first, *(" " * len(start) + each for each in others)]
+    return "".join(f"{each.rstrip()}\n" for each in lines)
 
 
 def summary(outcomes: list[Outcome], num_checks: int) -> str:

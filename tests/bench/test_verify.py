@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import random
 import signal
 import subprocess
@@ -486,3 +488,16 @@ def test_lines_fit_the_terminal(columns: int) -> None:
         lines = line(one, 36, columns).splitlines()
         assert len(lines) > 2 and max(map(len, lines)) <= columns
         assert sum(each.count("word") for each in lines) == 40
+
+
+@model
+def test_lines_go_into_a_pipe_though_errors_go_to_a_terminal() -> None:
+    """As in `redline verify | tee log`, where the status line takes sys.stdout over."""
+    command = [sys.executable, "-m", "redline.cli.main", "verify", "--model", str(smollm2())]
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([*command, "--only", "medusa-heads"], stdout=subprocess.PIPE, stderr=theirs) as it:
+        assert it.stdout is not None
+        said = it.stdout.read().decode()
+    os.close(ours)
+    os.close(theirs)
+    assert "exact      medusa-heads" in said
