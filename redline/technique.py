@@ -43,7 +43,8 @@ class Technique:
     summary: str
     paper: str
     limit: Bound | None = None
-    payoff: Payoff | None = None  # None: it is not measured apart
+    payoff: Payoff | None = None
+    unmeasured: str = ""  # why there is no payoff, where there is none
     needs: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from redline.bench.ablate.switches import BY_NAME
 from redline.config.engine import CHOICES, EngineConfig
 from redline.technique import ALWAYS_ON, Technique
 from redline.techniques import TECHNIQUES
@@ -36,16 +37,32 @@ def table() -> str:
 
 
 def measured(technique: Technique) -> str:
-    """The number, linked to the report that has it."""
+    """The number, linked to the report that has it, or why there is none."""
     payoff = technique.payoff
-    return "" if payoff is None else f"[{payoff.text}](../{payoff.report})"
+    return technique.unmeasured if payoff is None else f"[{payoff.text}](../{payoff.report})"
+
+
+@by_name
+def test_it_has_a_payoff_or_says_why_not(technique: Technique) -> None:
+    assert (technique.payoff is None) == bool(technique.unmeasured)
+    for name in re.findall(r"--only (\S+?)`", technique.unmeasured):
+        assert name in BY_NAME
+    for name in re.findall(r"number of (\S+),", technique.unmeasured):
+        [other] = (each for each in TECHNIQUES if each.name == name)
+        assert other.payoff is not None and other.switch == technique.switch
 
 
 @by_name
 def test_what_was_measured_is_in_a_report(technique: Technique) -> None:
-    if technique.payoff is not None:
-        assert (ROOT / technique.payoff.report).is_file()
-        assert re.search(r"\d", technique.payoff.text) or "part of" in technique.payoff.text
+    """Each factor is a number of the report, rounded to as many digits."""
+    if technique.payoff is None:
+        return
+    assert re.search(r"\d", technique.payoff.text) or "part of" in technique.payoff.text
+    report = (ROOT / technique.payoff.report).read_text()
+    known = [float(number) for number in re.findall(r"\d+(?:\.\d+)?", report)]
+    for factor in re.findall(r"([\d.]+)x", technique.payoff.text):
+        digits = len(factor.partition(".")[2])
+        assert float(factor) in {round(number, digits) for number in known}, factor
 
 
 def test_names_are_unique() -> None:

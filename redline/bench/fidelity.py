@@ -63,6 +63,7 @@ def compare(pairs: Iterable[tuple[Array, Array]]) -> Fidelity:
     """Fidelity over pairs of (reference, model) logits [T, vocabulary]."""
     total = kl = agreed = 0.0
     for reference_TV, model_TV in pairs:
+        assert reference_TV.shape == model_TV.shape, f"{reference_TV.shape = } {model_TV.shape = }"
         p_TV, q_TV = _log_softmax(reference_TV), _log_softmax(model_TV)
         kl += float((np.exp(p_TV) * (p_TV - q_TV)).sum())
         agreed += float((p_TV.argmax(-1) == q_TV.argmax(-1)).sum())

@@ -43,6 +43,7 @@ CACHE = (
         summary="The answers of one request (n > 1) share the blocks of its prompt until one of them writes.",
         paper="Kwon et al., vLLM, SOSP 2023, arXiv:2309.06180",
         needs=("paged-cache",),
+        unmeasured="always on: there is no baseline to run",
     ),
     Technique(
         name="prefix-reuse",
@@ -72,6 +73,7 @@ CACHE = (
         summary="A beginning that is known to come back stays in the cache for a stated time.",
         paper="common practice",
         needs=("prefix-reuse",),
+        unmeasured="what a pinned beginning saves is what prefix-reuse saves",
     ),
     Technique(
         name="kv-offload",
@@ -81,6 +83,7 @@ CACHE = (
         summary="Evicted blocks go to host memory, and come back where that beats computing: swapping too.",
         paper="Gao et al., CachedAttention, USENIX ATC 2024, arXiv:2403.19708",
         needs=("prefix-reuse",),
+        unmeasured="no run is kept; it pays where prompts come back after they were evicted",
     ),
     Technique(
         name="disk-cache",
@@ -100,6 +103,7 @@ CACHE = (
         summary="Layers of one window share a pool, and sequences give back the blocks behind it.",
         paper="Beltagy et al., Longformer, 2020, arXiv:2004.05150; Jiang et al., 2023, arXiv:2310.06825",
         needs=("paged-cache",),
+        unmeasured="SmolLM2 has no windows",
     ),
     Technique(
         name="f16-kv",
@@ -110,6 +114,7 @@ CACHE = (
         summary="Keys and values are stored in half precision: half the memory, half the reads.",
         paper="common practice",
         needs=("kv-cache",),
+        unmeasured="no run is kept; `redline ablate --only f16-kv` measures it",
     ),
     Technique(
         name="bf16-kv",
@@ -167,5 +172,6 @@ CACHE = (
         summary="Layers made to share read the keys and values that an earlier layer stored.",
         paper="Brandon et al., CLA, 2024, arXiv:2405.12981; Sun et al., YOCO, 2024, arXiv:2405.05254",
         needs=("kv-cache",),
+        unmeasured="no layers of SmolLM2 share keys and values",
     ),
 )

@@ -15,6 +15,7 @@ DECODING = (
         promise="exact",
         summary="Model files are mapped into memory: the first use loads a page, a second process shares it.",
         paper="common practice",
+        unmeasured="always on: there is no baseline to run",
     ),
     Technique(
         name="ngram-speculation",
@@ -34,6 +35,7 @@ DECODING = (
         summary="Drafts also come from earlier answers to the same tenant: whoever matched longer proposes.",
         paper="Oliaro et al., SuffixDecoding, 2024, arXiv:2411.04975",
         needs=("ngram-speculation",),
+        unmeasured="no run is kept; it pays where answers resemble earlier ones",
     ),
     Technique(
         name="draft-model",
@@ -43,6 +45,7 @@ DECODING = (
         summary="A smaller model of the same vocabulary drafts, in a cache of as many blocks.",
         paper="Leviathan et al., ICML 2023, arXiv:2211.17192; Chen et al., 2023, arXiv:2302.01318",
         needs=("batch-invariance", "counter-based-sampling", "paged-cache"),
+        unmeasured="there is no smaller model with the vocabulary of SmolLM2",
     ),
     Technique(
         name="self-speculation",
@@ -53,6 +56,7 @@ DECODING = (
         paper="Zhang et al., Draft & Verify, 2023, arXiv:2309.08168; Elhoushi et al., LayerSkip, 2024, "
         "arXiv:2404.16710",
         needs=("batch-invariance", "counter-based-sampling", "paged-cache"),
+        unmeasured="it switches itself off: SmolLM2 was not trained to be left early",
     ),
     Technique(
         name="medusa-heads",
@@ -62,6 +66,7 @@ DECODING = (
         summary="Trained heads guess the tokens further ahead from the hidden state of the last one.",
         paper="Cai et al., Medusa, ICML 2024, arXiv:2401.10774",
         needs=("batch-invariance", "counter-based-sampling"),
+        unmeasured="there are no public heads for SmolLM2",
     ),
     Technique(
         name="eagle",
@@ -71,6 +76,7 @@ DECODING = (
         summary="A trained layer guesses the next hidden state of the model, and with it the next token.",
         paper="Li et al., EAGLE, ICML 2024, arXiv:2401.15077",
         needs=("batch-invariance", "counter-based-sampling", "paged-cache"),
+        unmeasured="there is no public layer for SmolLM2",
     ),
     Technique(
         name="token-trees",
@@ -81,6 +87,7 @@ DECODING = (
         paper="Miao et al., SpecInfer, ASPLOS 2024, arXiv:2305.09781; Cai et al., Medusa, ICML 2024, "
         "arXiv:2401.10774",
         needs=("ngram-speculation", "paged-cache"),
+        unmeasured="tokens a step are measured (below), times are not",
     ),
     Technique(
         name="draft-depth",
@@ -90,6 +97,7 @@ DECODING = (
         summary="How far a model drafts, and for whom: by chances, costs of steps and costs of drafting.",
         paper="Leviathan et al., ICML 2023, arXiv:2211.17192",
         needs=("draft-model",),
+        unmeasured="it decides about drafts of models, none of which pays with SmolLM2",
     ),
     Technique(
         name="adaptive-drafts",
@@ -99,6 +107,7 @@ DECODING = (
         summary="Of all drafts of a step, what pays: by who was right lately and what rows cost here.",
         paper="Liu et al., Optimizing Speculative Decoding for Serving, 2024, arXiv:2406.14066",
         needs=("ngram-speculation",),
+        unmeasured="part of the number of ngram-speculation, which has the same switch",
     ),
     Technique(
         name="grammar-masks",
@@ -125,6 +134,7 @@ DECODING = (
         promise="exact",
         summary="A random draw depends on the seed and the token's place alone, so any batch samples alike.",
         paper="Salmon et al., Parallel Random Numbers: As Easy as 1, 2, 3, SC 2011",
+        unmeasured="it makes answers reproducible, nothing faster",
     ),
     Technique(
         name="beam-search",
@@ -134,6 +144,7 @@ DECODING = (
         summary="The best of several continuations followed side by side; beams share their blocks.",
         paper="Graves, 2012, arXiv:1211.3711; Wu et al., 2016, arXiv:1609.08144",
         needs=("batch-invariance", "copy-on-write"),
+        unmeasured="it makes answers likelier, nothing faster",
     ),
     Technique(
         name="diverse-beams",
@@ -143,6 +154,7 @@ DECODING = (
         summary="Groups of beams pay for tokens that groups before them took, so their answers differ.",
         paper="Vijayakumar et al., Diverse Beam Search, 2016, arXiv:1610.02424",
         needs=("beam-search",),
+        unmeasured="it makes answers differ, nothing faster",
     ),
     Technique(
         name="incremental-detokenisation",
@@ -151,5 +163,6 @@ DECODING = (
         promise="exact",
         summary="Text is decoded from the last few tokens, and held back while a character is incomplete.",
         paper="common practice",
+        unmeasured="always on: there is no baseline to run",
     ),
 )

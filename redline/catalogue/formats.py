@@ -26,6 +26,7 @@ FORMATS = (
         promise="tolerance",
         summary="Eight-bit weights with a scale per group are multiplied as stored.",
         paper="Dettmers et al., LLM.int8(), NeurIPS 2022, arXiv:2208.07339",
+        unmeasured="part of the number of int4-weights, which has the same switch",
     ),
     Technique(
         name="integer-activations",
@@ -35,5 +36,6 @@ FORMATS = (
         limit=INT8_BOUND,
         summary="Activations are rounded to 8 or 16 bits, per group or row, for integer dot products.",
         paper="Yao et al., ZeroQuant, NeurIPS 2022, arXiv:2206.01861",
+        unmeasured="part of the number of int4-weights, which has the same switch",
     ),
 )

@@ -14,6 +14,7 @@ KERNELS = (
         promise="exact",
         summary="A row is summed in one fixed order, whatever the batch and the number of threads.",
         paper="He et al., Defeating Nondeterminism in LLM Inference, 2025",
+        unmeasured="always on: what other techniques promise rests on it",
     ),
     Technique(
         name="flash-attention",
@@ -31,6 +32,7 @@ KERNELS = (
         promise="exact",
         summary="Query heads of a group read one key/value head, which is stored and loaded once.",
         paper="Ainslie et al., GQA, EMNLP 2023, arXiv:2305.13245",
+        unmeasured="part of the model: there is no baseline to run",
     ),
     Technique(
         name="sliding-window",
@@ -39,6 +41,7 @@ KERNELS = (
         promise="exact",
         summary="Layers that see only the last W tokens visit only the tiles that hold those.",
         paper="Beltagy et al., Longformer, 2020, arXiv:2004.05150",
+        unmeasured="SmolLM2 has no windows",
     ),
     Technique(
         name="rope-scaling",
@@ -47,6 +50,7 @@ KERNELS = (
         promise="exact",
         summary="Rotary tables for contexts beyond the one trained for: linear, dynamic NTK, YaRN, Llama 3.",
         paper="Chen et al., 2023, arXiv:2306.15595; Peng et al., YaRN, ICLR 2024, arXiv:2309.00071",
+        unmeasured="it makes contexts longer, nothing faster",
     ),
     Technique(
         name="fused-norm",
@@ -64,6 +68,7 @@ KERNELS = (
         promise="exact",
         summary="A projection adds its result to the residual stream while it is in the cache.",
         paper="common practice",
+        unmeasured="part of the number of fused-norm, which has the same switch",
     ),
     Technique(
         name="merged-projections",
@@ -72,6 +77,7 @@ KERNELS = (
         promise="exact",
         summary="Query, key and value projections are one matrix, gate and up projections another.",
         paper="common practice",
+        unmeasured="always on: there is no baseline to run",
     ),
     Technique(
         name="fused-gating",
@@ -81,6 +87,7 @@ KERNELS = (
         summary="A gate and what it gates are computed together, so that only their product is written.",
         paper="Shazeer, GLU Variants Improve Transformer, 2020, arXiv:2002.05202",
         needs=("merged-projections",),
+        unmeasured="part of the number of fused-norm, which has the same switch",
     ),
     Technique(
         name="fused-rope-store",
@@ -90,6 +97,7 @@ KERNELS = (
         summary="Attention turns queries and keys and stores the new token itself: one op instead of three.",
         paper="common practice",
         needs=("paged-cache",),
+        unmeasured="part of the number of fused-norm, which has the same switch",
     ),
     Technique(
         name="graph-replay",
@@ -107,5 +115,6 @@ KERNELS = (
         promise="tolerance",
         summary="Kernels are compiled once per instruction set; the best that the processor has runs.",
         paper="common practice",
+        unmeasured="no run is kept; `redline ablate --only isa-dispatch` measures it",
     ),
 )

@@ -25,6 +25,7 @@ SCHEDULING = (
         summary="Tokens of all requests share one flat axis; only attention tells requests apart.",
         paper="Yu et al., Orca, OSDI 2022",
         needs=("batch-invariance",),
+        unmeasured="always on: there is no baseline to run",
     ),
     Technique(
         name="chunked-prefill",
@@ -34,6 +35,7 @@ SCHEDULING = (
         summary="Long prompts are cut into chunks that share the token budget of a step with decodes.",
         paper="Agrawal et al., Sarathi-Serve, OSDI 2024, arXiv:2403.02310",
         needs=("batch-invariance",),
+        unmeasured="no run is kept; `redline ablate --only chunked-prefill` measures it",
     ),
     Technique(
         name="prompt-share",
@@ -62,6 +64,7 @@ SCHEDULING = (
         promise="exact",
         summary="Decodes go before prompts in a step; the baseline is the reverse.",
         paper="Agrawal et al., Sarathi-Serve, OSDI 2024, arXiv:2403.02310",
+        unmeasured="moves waiting from some requests to others; which is better depends on the use",
     ),
     Technique(
         name="admission-order",
@@ -70,6 +73,7 @@ SCHEDULING = (
         promise="exact",
         summary="Who is admitted first: first come, priority, shortest, longest cached prefix, deadline.",
         paper="Zheng et al., SGLang, 2024, arXiv:2312.07104; Liu & Layland, JACM 1973",
+        unmeasured="moves waiting from some requests to others and saves none",
     ),
     Technique(
         name="fair-order",
@@ -78,6 +82,7 @@ SCHEDULING = (
         promise="exact",
         summary="A counter of served tokens per tenant; the tenant that got least is admitted first.",
         paper="Sheng et al., Fairness in Serving LLMs, OSDI 2024, arXiv:2401.00588",
+        unmeasured="moves waiting from some tenants to others and saves none",
     ),
     Technique(
         name="recompute-preemption",
@@ -87,6 +92,7 @@ SCHEDULING = (
         summary="Without memory the latest request gives its blocks back, to be computed or loaded later.",
         paper="Kwon et al., vLLM, SOSP 2023, arXiv:2309.06180",
         needs=("paged-cache", "batch-invariance"),
+        unmeasured="always on: without it a full cache would refuse requests",
     ),
     Technique(
         name="needed-logits",
@@ -95,5 +101,6 @@ SCHEDULING = (
         promise="exact",
         summary="Only rows that are sampled reach the output projection: one per prompt, not one per token.",
         paper="common practice",
+        unmeasured="always on: there is no baseline to run",
     ),
 )

@@ -9,18 +9,20 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from redline import env
 from redline.cli.bench_against import write_json
 from redline.cli.engine_flags import DEFAULT_MODEL
 from redline.cli.loading import fetch
-from redline.cli.terminal import progress_bar
+from redline.cli.terminal import columns, folded, progress_bar
 from redline.config.engine import EngineConfig
 from redline.errors import ConfigError
 
 if TYPE_CHECKING:
     from redline.bench.ablate.pairs import Pair
 
-EXIT_BROKEN = 1  # an exact technique changed an answer
+EXIT_BROKEN = 1  # an exact technique changed an answer, or a configuration failed
 EXIT_INTERRUPTED = 130
+PIPE_COLUMNS = 1 << 16  # one pair, one line
 REPEATS, QUICK_REPEATS = 5, 1
 
 
@@ -57,7 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, print the tables, write the files that were asked for.
 
-    Returns 0, 1 when an exact technique changed an answer, 130 when Ctrl-C ended it early.
+    Returns 0, 1 when an exact technique changed an answer or a configuration failed, 130 when Ctrl-C
+    ended it early.
     """
     repeats = _repeats(args)
     EngineConfig(model=args.model, threads=args.threads)  # a wrong flag is refused before anything else
@@ -67,11 +70,21 @@ def run(args: argparse.Namespace) -> int:
     from redline.bench.ablate.pairs import STARTS, pairs
 
     starts = STARTS if args.start == "both" else (args.start,)
-    chosen = pairs(starts, _names(args.only), _names(args.workload))
+    chosen = _comparable(pairs(starts, _names(args.only), _names(args.workload)), args.threads)
     if args.list:
         sys.stdout.write("".join(_line(pair) for pair in chosen))
         return 0
     return _run(args, chosen, repeats)
+
+
+def _comparable(chosen: list[Pair], threads: int | None) -> list[Pair]:
+    """Without threads where there is but one: both sides would be the same engine. Raises ConfigError."""
+    if (threads or env.num_threads() or len(os.sched_getaffinity(0))) > 1:
+        return chosen
+    left = [pair for pair in chosen if pair.switch.name != "threads"]
+    if not left:
+        raise ConfigError("--only asks for threads, but there is one thread on both sides; give --threads 2")
+    return left
 
 
 def _repeats(args: argparse.Namespace) -> int:
@@ -86,7 +99,9 @@ def _names(text: str) -> list[str]:
 
 
 def _line(pair: Pair) -> str:
-    return f"{pair.start:<7}{pair.switch.name:<21}{pair.load.name:<15}{pair.load.summary}\n"
+    start = f"{pair.start:<7}{pair.switch.name:<21}{pair.load.name:<15}"
+    first, *others = folded(pair.load.summary, columns(PIPE_COLUMNS) - len(start))
+    return "".join(f"{each}\n" for each in (start + first, *(" " * len(start) + each for each in others)))
 
 
 def _run(args: argparse.Namespace, chosen: list[Pair], repeats: int) -> int:
@@ -131,4 +146,5 @@ def _run(args: argparse.Namespace, chosen: list[Pair], repeats: int) -> int:
         write_json(report, args.json, as_text(report))
     if interrupted:
         return EXIT_INTERRUPTED
-    return EXIT_BROKEN if any(is_broken(row) for row in rows) else 0
+    failed = any(is_broken(row) or row["failure"] is not None for row in rows)
+    return EXIT_BROKEN if failed else 0

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +17,8 @@ from redline.errors import ConfigError
 if TYPE_CHECKING:
     from redline.bench.environment import Environment
     from redline.bench.hardware.hardware import Hardware
+
+BUSY = 1.0  # a load average at which a measurement is not of this machine alone
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,34 +42,40 @@ def run(args: argparse.Namespace) -> int:
     from redline.bench.hardware.svg_picture import svg_picture
 
     where = environment()
-    hardware = _hardware(threads or where.num_cores, again=args.again)
+    hardware, measured = _hardware(threads or where.num_cores, again=args.again)
     if args.svg is not None:
         args.svg.write_text(svg_picture(hardware, where.cpu))
     report = {
         "command": ["redline", *args.argv],
+        "measured": measured,
         "hardware": asdict(hardware),
         "environment": asdict(where),
     }
-    write_json(report, args.json, text(hardware, where))
+    write_json(report, args.json, text(hardware, where, measured))
     return 0
 
 
-def _hardware(threads: int, *, again: bool) -> Hardware:
-    """As it was measured before, else measured now and kept."""
+def _hardware(threads: int, *, again: bool) -> tuple[Hardware, str]:
+    """As it was measured before, else measured now and kept; and when that was."""
     from redline.bench.hardware.hardware import Hardware
     from redline.bench.hardware.saved import load, save
 
     path = env.cache_dir() / f"hardware-{threads}.json"
     known = None if again else load(path, threads)
     if known is not None:
-        return known
+        return known, datetime.fromtimestamp(path.stat().st_mtime).astimezone().isoformat(" ", "minutes")
+    average = os.getloadavg()[0]
+    if average > BUSY:
+        sys.stderr.write(
+            f"The load average is {average:.1f}: others compute too, and what is measured now is kept.\n"
+        )
     with status_line() as tell:
         measured = Hardware.measure(threads, tell)
     save(path, measured)
-    return measured
+    return measured, datetime.now().astimezone().isoformat(" ", "minutes")
 
 
-def text(hardware: Hardware, where: Environment) -> str:
+def text(hardware: Hardware, where: Environment, measured: str) -> str:
     """The picture, and every number."""
     from redline.bench.hardware.text_picture import text_picture
 
@@ -77,6 +88,8 @@ def text(hardware: Hardware, where: Environment) -> str:
         *_macs(hardware),
         "",
         *_times(hardware),
+        "",
+        f"Measured {measured}; --again measures anew, best on an idle machine.",
         "",
     ]
     return "\n".join(lines)

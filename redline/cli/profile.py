@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from redline.cli.bench_against import status_line, write_json
 from redline.cli.engine_flags import add_engine_flags, engine_options
 from redline.cli.loading import fetch
+from redline.cli.terminal import columns, folded
 from redline.config.engine import EngineConfig
 from redline.errors import ConfigError
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from redline.bench.profile.phase import Phase
     from redline.bench.profile.profile import Part, Profile
 
+EXIT_INTERRUPTED = 130
 MOST_TOKENS, MOST_BATCH, MOST_REPEATS = 65_536, 1024, 1000
 
 
@@ -45,19 +48,22 @@ def run(args: argparse.Namespace) -> int:
     from redline.bench.profile.flame import flame_svg
     from redline.bench.profile.profile import profile_model
 
+    load_before = os.getloadavg()[0]
     with status_line() as tell:
         found = profile_model(config, path, phases, args.repeats, tell)
     report = {
         "command": ["redline", *args.argv],
         "model": args.model,
+        "interrupted": found.interrupted,
+        "load_before": load_before,
         "ceiling": found.ceiling.as_dict(),
         "phases": [_as_dict(each) for each in found.profiles],
         "environment": asdict(environment()),
     }
     if args.flame is not None:
         args.flame.write_text(flame_svg(found.profiles, f"{args.model}, {found.ceiling.threads} threads"))
-    write_json(report, args.json, text(report, found.profiles))
-    return 0
+    write_json(report, args.json, text(report, found.profiles, columns(WIDTH)))
+    return EXIT_INTERRUPTED if found.interrupted else 0
 
 
 def _phases(args: argparse.Namespace) -> list[Phase]:
@@ -92,15 +98,18 @@ def _as_dict(profile: Profile) -> dict[str, Any]:
     return {**asdict(profile), "between_s": profile.between_s}
 
 
-def text(report: dict[str, Any], profiles: list[Profile]) -> str:
+def text(report: dict[str, Any], profiles: list[Profile], width: int) -> str:
     """A table for each phase, the part first that loses most, and what to look at next."""
+    width = min(width, WIDTH)
     from redline.bench.report import ceiling_text
 
-    lines = []
+    lines = ["Interrupted: phases are missing.", ""] if report["interrupted"] else []
     for each in profiles:
-        lines += [*_table(each), "", *_next(each), ""]
+        lines += [*_table(each, width), "", *folded(_next(each), width), ""]
     where = report["environment"]
-    lines.append(f"Ceiling: {ceiling_text(report['ceiling'])}")
+    lines += folded(f"Ceiling: {ceiling_text(report['ceiling'])}", width)
+    load = "Others computed too: ceilings are too low, times too long." if report["load_before"] > 1 else ""
+    lines += folded(f"Load average before: {report['load_before']:.2f}. {load}", width)
     lines.append(f"Machine: {where['cpu']}, {where['num_cores']} cores. Commit {where['commit'] or 'none'}.")
     lines.append(f"Command: {' '.join(report['command'])}")
     return "\n".join(lines) + "\n"
@@ -109,7 +118,7 @@ def text(report: dict[str, Any], profiles: list[Profile]) -> str:
 HEADER = ("part", "calls", "time", "share", "GB/s", "GMAC/s", "MAC/byte", "of ceiling", "bound", "lost")
 
 
-def _table(profile: Profile) -> list[str]:
+def _table(profile: Profile, width: int) -> list[str]:
     rows = [HEADER, *(_row(part, profile.seconds) for part in profile.parts)]
     rows.append(
         (
@@ -121,10 +130,12 @@ def _table(profile: Profile) -> list[str]:
         )
     )
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+    wide = sum(widths) + 2 * (len(HEADER) - 1) <= width
+    shown = [column for column in range(len(HEADER)) if wide or column not in LEFT_OUT]
     placed = [
         "  ".join(
-            cell.ljust(width) if column in LEFT else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            row[column].ljust(widths[column]) if column in LEFT else row[column].rjust(widths[column])
+            for column in shown
         ).rstrip()
         for row in rows
     ]
@@ -132,6 +143,8 @@ def _table(profile: Profile) -> list[str]:
 
 
 LEFT = {0, 8}
+LEFT_OUT = {4, 5, 6}  # where there is no room: what `of ceiling` puts together
+WIDTH = 100
 
 
 def _row(part: Part, whole_s: float) -> tuple[str, ...]:
@@ -149,14 +162,14 @@ def _row(part: Part, whole_s: float) -> tuple[str, ...]:
     )
 
 
-def _next(profile: Profile) -> list[str]:
+def _next(profile: Profile) -> str:
     """What to fix next, and what it would bring at most."""
     first = profile.parts[0]
     left = profile.seconds - first.lost_s
-    return [
+    return (
         f"Next: {first.name}, {_ms(first.lost_s)} above what its {first.bound} bound allows; at its ceiling "
         f"the whole would take {_ms(left)}, {profile.seconds / left:.2f}x."
-    ]
+    )
 
 
 def _ms(seconds: float) -> str:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import textwrap
 from dataclasses import asdict
 from difflib import get_close_matches
 from typing import Any
 
+from redline.cli.terminal import columns, folded
 from redline.errors import ConfigError
 from redline.technique import Technique
 from redline.techniques import TECHNIQUES
 
 WIDTH_WITH_FILES = 96  # columns; a narrower terminal leaves the files out rather than break every line
+
+CARD_WIDTH, KEY_WIDTH = 96, 12
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,12 +56,14 @@ def _columns_of(technique: Technique) -> dict[str, Any]:
 
 
 def _card(technique: Technique) -> str:
-    lines = [technique.name, *textwrap.wrap(technique.summary, 96), ""]
+    width = min(CARD_WIDTH, columns(CARD_WIDTH))
+    lines = [technique.name, *folded(technique.summary, width), ""]
     for key, value in _columns_of(technique).items():
         text = ", ".join(value) if isinstance(value, tuple) else value
         if key not in ("name", "summary") and text:
-            wrapped = textwrap.wrap(text, 96, initial_indent=f"{key:<9}", subsequent_indent=" " * 9)
-            lines.extend(wrapped)
+            key_of = [f"{key:<{KEY_WIDTH}}", *[" " * KEY_WIDTH] * len(text)]
+            wrapped = folded(text, width - KEY_WIDTH)
+            lines.extend(start + each for start, each in zip(key_of, wrapped, strict=False))
     return "\n".join(lines) + "\n"
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 
@@ -18,6 +20,16 @@ _CONTROLS = {code: mark for code, mark in _CONTROLS.items() if chr(code) not in 
 def printable(text: str) -> str:
     """`text` with its control characters replaced when stdout is a terminal; unchanged in a pipe."""
     return text.translate(_CONTROLS) if sys.stdout.isatty() else text
+
+
+def columns(in_pipe: int) -> int:
+    """How wide a line on stdout may be: the terminal's width, or what is good in a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else in_pipe
+
+
+def folded(text: str, width: int) -> list[str]:
+    """Lines of at most `width`; a word that is longer, such as a path, stays whole."""
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 @contextlib.contextmanager

@@ -98,6 +98,8 @@ class SelfCheck:
             self._answer(PROMPT, f"{salt}-beside"), self._answer(BESIDE, f"{salt}-other")
         )
         for bits, how in ((fresh, "computed anew"), (found, "asked again"), (beside, "beside another")):
+            if len(bits) != ANSWER.max_tokens:  # nothing is equal to nothing
+                return f"an answer {how} has {len(bits)} tokens with chances, not {ANSWER.max_tokens}"
             if bits != self._first:
                 return f"an answer {how} is not what it was at first"
         return None

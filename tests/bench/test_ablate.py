@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -197,6 +199,33 @@ def test_wrong_flags_are_refused(flags: list[str], said: str, capsys: pytest.Cap
 
 
 @model
+def test_one_thread_is_not_compared_with_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ablate", "--threads", "1", "--only", "threads"]) == 2
+    assert "one thread on both sides" in capsys.readouterr().err
+    assert main(["ablate", "--threads", "1", "--only", "threads,fused-norm", "--list"]) == 0
+    assert "threads" not in capsys.readouterr().out
+
+
+@model
+def test_a_failed_configuration_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Any:
+        raise PeerFailed("no room")
+
+    monkeypatch.setattr(ablation, "Worker", fail)
+    assert main(["ablate", "--only", "kv-cache", "--start", "best"]) == 1
+
+
+@model
+def test_real_plain_engines_are_compared_by_their_predictions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ablation, "FEW_TOKENS", 24)
+    [pair] = pairs(["plain"], ["flash-attention"], [])
+    rows: list[dict[str, Any]] = []
+    ablate([pair], Settings(model=str(smollm2()), repeats=1, common={}), rows, lambda *_: None)
+    fidelity = rows[0]["fidelity"]
+    assert fidelity["num_tokens"] == 12 and 0 < abs(fidelity["mean_kl"]) < 1e-4
+
+
+@model
 def test_real_processes_measure_and_give_the_same_bits() -> None:
     [pair] = pairs(["best"], ["graph-replay"], [])
     rows: list[dict[str, Any]] = []
@@ -204,3 +233,42 @@ def test_real_processes_measure_and_give_the_same_bits() -> None:
     assert rows[0]["failure"] is None
     assert rows[0]["same_answers"] == rows[0]["answers"] == 1
     assert min(rows[0]["peak_memory_bytes_on"], rows[0]["kv_bytes_on"]) > 0
+
+
+@model
+@pytest.mark.parametrize("lines", [0, 1])
+def test_a_real_ctrl_c_leaves_every_report(lines: int, tmp_path: Path) -> None:
+    """A real process and signal, before the first pair is whole or after it."""
+    files = [tmp_path / name for name in ("r.json", "r.md", "r.svg", "workers")]
+    command = [sys.executable, "-c", PROGRAM.format(lines=lines, workers=files[3]), "ablate"]
+    command += ["--model", str(smollm2()), "--start", "plain", "--only", "graph-replay,jump-ahead", "--quick"]
+    command += ["--json", str(files[0]), "--markdown", str(files[1]), "--plot", str(files[2])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 130, done.stderr
+    report = json.loads(files[0].read_text())
+    assert report["interrupted"] and len(report["rows"]) == lines
+    assert "Interrupted by the user" in files[1].read_text() and "Interrupted by the user" in done.stdout
+    ET.parse(files[2])
+    pids = files[3].read_text().split()
+    assert len(pids) == 2 + 2 * lines and not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+PROGRAM = """
+import os, signal, sys
+from redline.bench.ablate import ablation
+from redline.cli.main import main
+
+true, opened = ablation.Worker._line, []
+
+def line(self, deadline_s):
+    if self not in opened:  # it is being opened
+        opened.append(self)
+        with open("{workers}", "a") as file:
+            file.write(f"{{self._process.pid}} ")
+        if len(opened) == 2 + 2 * {lines}:
+            os.kill(os.getpid(), signal.SIGINT)
+    return true(self, deadline_s)
+
+ablation.Worker._line = line
+sys.exit(main(sys.argv[1:]))
+"""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -175,6 +177,16 @@ def test_the_verb_measures_once(
     assert measured == [2]
     assert main(["hardware", "--threads", "2", "--again"]) == 0
     assert measured == [2, 2]
+    assert f"Measured {date.today().isoformat()}" in capsys.readouterr().out
+
+
+def test_a_busy_machine_is_said_before_its_numbers_are_kept(
+    measured: list[int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for average, said in ((0.4, ""), (3.2, "The load average is 3.2")):
+        monkeypatch.setattr(os, "getloadavg", lambda average=average: (average, 0.0, 0.0))
+        assert main(["hardware", "--threads", "2", "--again"]) == 0
+        assert capsys.readouterr().err.startswith(said) and bool(said) == (average > 1)
 
 
 @pytest.mark.parametrize(

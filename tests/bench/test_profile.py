@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -161,3 +164,25 @@ def test_the_verb_prints_tables_and_writes_both_files(
 def test_bad_flags_are_refused(flags: list[str], named: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["profile", *flags]) == 2
     assert named in capsys.readouterr().err
+
+
+@pytest.mark.model
+def test_ctrl_c_leaves_the_phases_that_are_whole(
+    quick: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A real signal, in the second phase."""
+    true, phases = module._profile, []
+
+    def interrupted(*operands: Any) -> Any:
+        phases.append(operands)
+        if len(phases) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return true(*operands)
+
+    monkeypatch.setattr(module, "_profile", interrupted)
+    report, flame = tmp_path / "profile.json", tmp_path / "flame.svg"
+    sizes = ["--prompt-tokens", "16", "--batches", "1,2", "--context", "20", "--repeats", "1"]
+    assert main(["profile", *sizes, "--json", str(report), "--flame", str(flame)]) == 130
+    found = json.loads(report.read_text())
+    assert found["interrupted"] and [each["phase"]["tokens"] for each in found["phases"]] == [16]
+    assert ElementTree.fromstring(flame.read_text()).tag.endswith("svg")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,6 +63,20 @@ def test_a_fault_fails_health_until_it_is_gone():
         server.engine._answer = FakeEngine._answer.__get__(server.engine)
         assert deep(server.get(DEEP)) == "holds"
         assert server.get("/health")[0] == 200
+
+
+class Silent(FakeEngine):
+    """Gives no token its chance, which is always the same."""
+
+    async def stream(self, *operands, **options):
+        async for delta in super().stream(*operands, **options):
+            yield replace(delta, logprobs=None)
+
+
+def test_answers_without_tokens_prove_nothing():
+    with RunningServer(Silent(step_s=0.001)) as server:
+        answer = server.get(DEEP)
+        assert answer[0] == 503 and "has 0 tokens" in answer[2].decode()
 
 
 def test_an_engine_without_time_for_it_is_not_broken(monkeypatch):

@@ -25,7 +25,7 @@ COMMAND = (sys.executable, "-m", "redline.bench.ablate.worker")
 # NumPy multiplies for naive attention alone. Its own threads would wait for the cores that ours spin on.
 BLAS = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 OPEN_TIMEOUT_S, RUN_TIMEOUT_S = 120.0, 600.0
-FIDELITY_TOKENS = 512
+FIDELITY_TOKENS, FEW_TOKENS = 512, 128  # of a text; plain engines are slow
 PROMISES = {technique.name: technique for technique in TECHNIQUES}
 Row = dict[str, Any]
 
@@ -119,8 +119,9 @@ def _measured(pair: Pair, settings: Settings, progress: Callable[[int], None]) -
             Run([each["value"] for each in mine[1:]], mine[1:], worker.peak_memory_bytes())
             for mine, worker in zip(found, both, strict=True)
         ]
-        lossy = promise_of(pair) != "exact" and pair.start == "best"
-        fidelity = _fidelity(on, off) if lossy and settings.fidelity else None
+        lossy = promise_of(pair) != "exact"
+        num_tokens = FEW_TOKENS if pair.small else FIDELITY_TOKENS
+        fidelity = _fidelity(on, off, num_tokens) if lossy and settings.fidelity else None
     return _row(pair, runs[0], runs[1]) | {"fidelity": None if fidelity is None else asdict(fidelity)}
 
 
@@ -169,13 +170,13 @@ def _side(run: Run) -> list[tuple[str, Any]]:
     ]
 
 
-def _fidelity(on: Worker, off: Worker) -> Fidelity:
+def _fidelity(on: Worker, off: Worker, num_tokens: int) -> Fidelity:
     """How far predictions with the techniques are from those without."""
     with tempfile.TemporaryDirectory(prefix="redline-ablate-") as folder:
         logits = []
         for name, worker in (("off", off), ("on", on)):
             path = Path(folder) / f"{name}.npy"
-            worker.ask({"predict": str(path), "num_tokens": FIDELITY_TOKENS}, RUN_TIMEOUT_S)
+            worker.ask({"predict": str(path), "num_tokens": num_tokens}, RUN_TIMEOUT_S)
             logits.append(np.load(path))
         return compare([(logits[0], logits[1])])
 

@@ -25,6 +25,7 @@ HEADER = (
 )
 NUMERIC = range(2, 10)
 LEFT_OUT, WIDE = (7, 8, 9), 132  # columns that a narrower terminal goes without
+LEFT_OUT_TOO, MIDDLING = (5, 6), 100  # and one that is narrower still
 MIB = 2**20
 COLUMNS = 100
 
@@ -55,7 +56,7 @@ def kept(row: Row) -> str:
     same = f"{row['same_answers']}/{row['answers']} same"
     found = row.get("fidelity")
     if found is None:
-        return "bits equal" if row["promise"] == "exact" and row["same_answers"] == row["answers"] else same
+        return same  # tokens, not bits: `redline verify` compares those
     return f"{same}; KL {found['mean_kl']:.2g}, top-1 {found['top1_agreement']:.1%}"
 
 
@@ -143,9 +144,15 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
     ]
 
 
-def _closing(report: dict[str, Any]) -> list[str]:
+def _closing(report: dict[str, Any], width: int = COLUMNS) -> list[str]:
     *others, command = facts(report)
-    return [*claims(report), "", *(textwrap.fill(fact, COLUMNS) for fact in others), command]
+    claimed = claims(report)
+    return [
+        *claimed,
+        *([""] if claimed else []),
+        *(textwrap.fill(fact, min(width, COLUMNS)) for fact in others),
+        command,
+    ]
 
 
 def print_tables(report: dict[str, Any]) -> None:
@@ -155,7 +162,8 @@ def print_tables(report: dict[str, Any]) -> None:
     from rich.table import Table
 
     console = Console()
-    shown = [column for column in range(len(HEADER)) if console.width >= WIDE or column not in LEFT_OUT]
+    gone = (*(LEFT_OUT if console.width < WIDE else ()), *(LEFT_OUT_TOO if console.width < MIDDLING else ()))
+    shown = [column for column in range(len(HEADER)) if column not in gone]
     for title, rows in tables(report).items():
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
         for column, name in ((column, HEADER[column]) for column in shown):
@@ -163,11 +171,12 @@ def print_tables(report: dict[str, Any]) -> None:
                 name,
                 justify="right" if column in NUMERIC else "left",
                 style="bold" if name == "payoff" else None,
+                no_wrap=name != "answers",
             )
         for row in rows:
             table.add_row(*(row[column] for column in shown))
         console.print(table)
-    console.print("\n".join(_closing(report)), markup=False, highlight=False)
+    console.print("\n".join(_closing(report, console.width)), markup=False, highlight=False)
 
 
 def as_markdown(report: dict[str, Any], plot: str | None) -> str:

@@ -112,14 +112,14 @@ SWITCHES = (
         loads=("long-batch",),
         on={"kv_format": "f16"},
         off={"kv_format": "f32"},
-        needs=("kv-cache",),
+        needs=("kv-cache", "flash-attention"),  # naive attention makes float32 of any format
     ),
     Switch(
         techniques=("int8-kv",),
         loads=("long-batch",),
         on={"kv_format": "int8"},
         in_best=False,
-        needs=("kv-cache",),
+        needs=("kv-cache", "flash-attention"),
     ),
     Switch(
         techniques=("ngram-speculation", "adaptive-drafts"),

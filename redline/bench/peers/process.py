@@ -37,7 +37,7 @@ class Worker:
         try:
             self._process = start(command, options, variables, self._errors, stdin=subprocess.PIPE)
             self.hello = self._answer(open_timeout_s)
-        except PeerFailed:
+        except BaseException:  # Ctrl-C too: loading takes seconds, and nobody else knows of the process yet
             self.close()
             raise
 

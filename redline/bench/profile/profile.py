@@ -69,16 +69,20 @@ class Profile:
 
 
 class Profiles(NamedTuple):
-    """All phases, and the ceiling they are held to."""
+    """The phases that are whole, and the ceiling they are held to."""
 
     profiles: list[Profile]
     ceiling: Ceiling
+    interrupted: bool = False  # by Ctrl-C, before the last phase was whole
 
 
 def profile_model(
     config: EngineConfig, path: Path, phases: Sequence[Phase], repeats: int, tell: Callable[[str], None]
 ) -> Profiles:
-    """Load the model at `path` as `config` says and run each phase. Raises ConfigError or ModelError."""
+    """Load the model at `path` as `config` says and run each phase. Raises ConfigError or ModelError.
+
+    KeyboardInterrupt ends it with the phases so far, but before there is a ceiling there is nothing to give.
+    """
     runtime = resolve_runtime(config, hardware(), env.num_threads())
     recorder = Recorder(backend(runtime.backend))
     ops = kind_of(config)(recorder.ops)
@@ -88,10 +92,13 @@ def profile_model(
     tell("measuring the machine's ceilings")
     step_bytes = model_footprint(decoder, kv_bytes=0).step_bytes(0)
     ceiling = Ceiling.measure(runtime.threads, env.isa() or "native", step_bytes)
-    found = []
-    for phase in phases:
-        tell(phase.name)
-        found.append(_profile(decoder, recorder, phase, runtime.kv_format, ceiling, repeats))
+    found: list[Profile] = []
+    try:
+        for phase in phases:
+            tell(phase.name)
+            found.append(_profile(decoder, recorder, phase, runtime.kv_format, ceiling, repeats))
+    except KeyboardInterrupt:
+        return Profiles(found, ceiling, interrupted=True)
     return Profiles(found, ceiling)
 
 

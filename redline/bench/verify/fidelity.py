@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from redline.bench.fidelity import Fidelity, compare, teacher_forced
+from redline.bench.verify.drawing import drawing
 from redline.bench.verify.outcome import Check, Promise, Verdict
 from redline.bench.verify.peer import PeerCannot, transformers_logits
 from redline.bench.verify.subject import CONTEXT, Subject
@@ -30,6 +31,7 @@ from redline.techniques import TECHNIQUES
 
 SEED = 20_26
 SHORT_TEXT = 48  # tokens for the reference ops, which are slow
+SAMPLED_ROWS = 4
 CHUNK = 20  # so that chunks look back at earlier ones
 REFERENCE = Bound("the reference ops, with float weights", 0.98, 1e-5)
 TEMPERATURE = (
@@ -56,9 +58,9 @@ class Predictions:
     @cached_property
     def text(self) -> list[int]:
         """Token ids."""
-        llm = self._subject.open()
         params = SamplingParams(max_tokens=CONTEXT - 8, ignore_eos=True, seed=SEED, temperature=TEMPERATURE)
-        [output] = llm.generate("The", params)
+        with self._subject.opened() as llm:
+            [output] = llm.generate("The", params)
         return [*output.prompt_token_ids, *output.choices[0].token_ids]
 
     def decoder(self, compute: str) -> Decoder:
@@ -97,6 +99,7 @@ def fidelity_checks(subject: Subject, path: Path, runtime: RuntimeConfig) -> Ite
         run = partial(_transformers, predictions, compute)
         promise: Promise = "tolerance" if compute == "float" else "bound"
         yield Check(name=f"transformers against {kind} kernels", promise=promise, run=run)
+    yield Check(name="sampler", promise="tolerance", run=partial(_sampler, predictions))
     for technique in TECHNIQUES:
         if technique.name in KV_FORMATS or technique.name == INTEGER_ACTIVATIONS:
             run = partial(_bound, predictions, technique)
@@ -111,6 +114,13 @@ def _reference(predictions: Predictions, path: Path) -> Verdict:
     both = (reference, predictions.decoder("float"))
     pair = [np.concatenate(list(teacher_forced(decoder, text, kv_format, CHUNK))) for decoder in both]
     return _within(compare([(pair[0], pair[1])]), REFERENCE)
+
+
+def _sampler(predictions: Predictions) -> Verdict:
+    """On logits of the model, some of which are sure of the next token and some are not."""
+    logits_TV = predictions.of("int8", "f16")
+    rows = np.linspace(0, len(logits_TV) - 1, SAMPLED_ROWS).astype(int)
+    return drawing(backend(predictions.runtime.backend), logits_TV[rows])
 
 
 def _transformers(predictions: Predictions, compute: str) -> Verdict:
@@ -130,8 +140,14 @@ def _bound(predictions: Predictions, technique: Technique) -> Verdict:
         return Verdict("skipped", NO_MEMORY)
     integers = technique.name == INTEGER_ACTIVATIONS
     compute, kv_format = ("int8", "f16") if integers else ("float", KV_FORMATS[technique.name])
-    baseline = predictions.of("float", "f32")
-    return _within(compare([(baseline, predictions.of(compute, kv_format))]), technique.limit)
+    baseline, found = predictions.of("float", "f32"), predictions.of(compute, kv_format)
+    if np.array_equal(baseline, found):
+        # No model rounds to the same bits, unless it has nothing that is stored so.
+        same = "the predictions have the bits of the baseline"
+        if integers:
+            return Verdict("skipped", f"{same}: no weight of this model is multiplied as integers")
+        return Verdict("broken", f"{same}: the format is not in use")
+    return _within(compare([(baseline, found)]), technique.limit)
 
 
 def _within(found: Fidelity, bound: Bound) -> Verdict:
