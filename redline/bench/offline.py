@@ -73,6 +73,7 @@ class OfflineResult:
 
     runs: dict[str, list[float]]
     peak_memory_bytes: int | None  # VmHWM; None where the system does not tell
+    interrupted: bool = False  # by Ctrl-C, with these repeats
 
     def median(self, name: str) -> float:
         """Of one of METRICS: seconds, or tokens per second over the whole batch."""
@@ -88,7 +89,8 @@ def bench_offline(
 ) -> OfflineResult:
     """Measure `workload` on `llm`; `on_repeat` hears how many repeats are done.
 
-    Raises ConfigError when the model's context cannot hold a request, before any prompt is made.
+    KeyboardInterrupt ends it with the repeats so far; before the first there is nothing to give. Raises
+    ConfigError when the model's context cannot hold a request, before any prompt is made.
     """
     tokens = workload.prompt_tokens + workload.output_tokens
     if tokens > llm.spec.max_context:
@@ -96,12 +98,18 @@ def bench_offline(
             f"prompt_tokens and output_tokens are {tokens} together; the model's context holds "
             f"{llm.spec.max_context}"
         )
-    pairs = []
-    for repeat in range(workload.repeats + 1):  # the first one warms up
-        pairs.append(_measure_pair(llm, workload, repeat))
-        if on_repeat is not None:
-            on_repeat(repeat)
-    return OfflineResult(runs=_runs(workload, pairs[1:]), peak_memory_bytes=peak_memory_bytes())
+    pairs, interrupted = [], False
+    try:
+        for repeat in range(workload.repeats + 1):  # the first one warms up
+            pairs.append(_measure_pair(llm, workload, repeat))
+            if on_repeat is not None:
+                on_repeat(repeat)
+    except KeyboardInterrupt:
+        if len(pairs) < 2:
+            raise
+        interrupted = True
+    runs = _runs(workload, pairs[1:])
+    return OfflineResult(runs=runs, peak_memory_bytes=peak_memory_bytes(), interrupted=interrupted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ def offline_report(
         "measured": {"workload": str(workload), "model": model, "threads": engine["threads"]},
         "subjects": [{"name": "redline", "metrics": result.measured(), "notes": []}],
         "repeats": workload.repeats,
-        "interrupted": False,
+        "interrupted": result.interrupted,
         "model": model,
         "workload": asdict(workload),
         "result": {**medians, "peak_memory_bytes": result.peak_memory_bytes},

@@ -31,13 +31,22 @@ def bench_workload(
     workload_of: Callable[[int], Workload],
     repeats: int,
     on_repeat: Callable[[int], None] = lambda done: None,
-) -> dict[str, Any]:
-    """The metrics of `workload_of(repeat)`, after one run to warm up; for a report."""
-    runs = []
-    for repeat in range(repeats + 1):
-        runs.append(_run(llm, workload_of(repeat)))
-        on_repeat(repeat)
-    return {name: metric.measured([run[name] for run in runs[1:]]) for name, metric in METRICS.items()}
+) -> tuple[dict[str, Any], bool]:
+    """The metrics of `workload_of(repeat)` after one run to warm up, and whether runs are missing.
+
+    KeyboardInterrupt ends it with the runs so far; before the first there is nothing to give.
+    """
+    runs, interrupted = [], False
+    try:
+        for repeat in range(repeats + 1):
+            runs.append(_run(llm, workload_of(repeat)))
+            on_repeat(repeat)
+    except KeyboardInterrupt:
+        if len(runs) < 2:
+            raise
+        interrupted = True
+    metrics = {name: metric.measured([run[name] for run in runs[1:]]) for name, metric in METRICS.items()}
+    return metrics, interrupted
 
 
 def _run(llm: LLM, workload: Workload) -> dict[str, float]:

@@ -68,20 +68,29 @@ def bench_ops(
     only: str = "",
     repeats: int = 5,
     tell: Callable[[str], None] = lambda line: None,
-) -> list[OpResult]:
-    """Every trial of the groups (TRIALS) with `only` in their name. Raises ConfigError when there is none."""
+) -> tuple[list[OpResult], bool]:
+    """Every trial of the groups (TRIALS) with `only` in their name; and whether that is not all.
+
+    KeyboardInterrupt ends it with the samples so far; before the first there is nothing to give. Raises
+    ConfigError when there is no such group.
+    """
     if not any(only in make.__name__ for make in TRIALS):
         groups = ", ".join(make.__name__ for make in TRIALS)
         raise ConfigError(f"--only is {only[:40]!r}; it must be a part of one of {groups}")
     results: dict[str, OpResult] = {}
     roof = Roof(ceiling)
-    for repeat in range(1, repeats + 1):
-        for trial in trials(spec, ops, rows, formats, only):
-            tell(f"round {repeat} of {repeats}: {trial.op} {trial.shape}, {trial.rows} rows")
-            result = results.get(name_of(trial)) or _unmeasured(trial, roof)
-            result.samples.append(seconds_per_call(trial.call))
-            results[result.name] = result
-    return list(results.values())
+    try:
+        for repeat in range(1, repeats + 1):
+            for trial in trials(spec, ops, rows, formats, only):
+                tell(f"round {repeat} of {repeats}: {trial.op} {trial.shape}, {trial.rows} rows")
+                result = results.get(name_of(trial)) or _unmeasured(trial, roof)
+                result.samples.append(seconds_per_call(trial.call))
+                results[result.name] = result
+    except KeyboardInterrupt:
+        if not results:
+            raise
+        return list(results.values()), True
+    return list(results.values()), False
 
 
 def _unmeasured(trial: Trial, roof: Roof) -> OpResult:

@@ -15,7 +15,9 @@ HEADER = ("op", "shape", "rows", "time", "", "GB/s", "GMAC/s", "of ceiling", "bo
 LEFT = {0, 1, 8}  # columns of words
 
 
-def ops_report(results: Sequence[OpResult], model: str, ceiling: Ceiling, repeats: int) -> dict[str, Any]:
+def ops_report(
+    results: Sequence[OpResult], model: str, ceiling: Ceiling, repeats: int, interrupted: bool
+) -> dict[str, Any]:
     """What was measured, at the shapes of `model`. The circumstances are the caller's to add."""
     metrics = {result.name: result.measured() for result in results}
     return {
@@ -28,7 +30,7 @@ def ops_report(results: Sequence[OpResult], model: str, ceiling: Ceiling, repeat
         },
         "subjects": [{"name": "redline", "metrics": metrics, "notes": []}],
         "repeats": repeats,
-        "interrupted": False,
+        "interrupted": interrupted,
         "model": model,
         "threads": ceiling.threads,
         "ceiling": ceiling.as_dict(),

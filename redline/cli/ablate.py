@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redline import env
+from redline.cli import exit_codes
 from redline.cli.bench_against import write_json
 from redline.cli.engine_flags import DEFAULT_MODEL
 from redline.cli.loading import fetch
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from redline.bench.ablate.pairs import Pair
 
 EXIT_BROKEN = 1  # an exact technique changed an answer, or a configuration failed
-EXIT_INTERRUPTED = 130
 PIPE_COLUMNS = 1 << 16  # one pair, one line
 REPEATS, QUICK_REPEATS = 5, 1
 
@@ -145,6 +145,6 @@ def _run(args: argparse.Namespace, chosen: list[Pair], repeats: int) -> int:
     else:
         write_json(report, args.json, as_text(report))
     if interrupted:
-        return EXIT_INTERRUPTED
+        return exit_codes.INTERRUPTED
     failed = any(is_broken(row) or row["failure"] is not None for row in rows)
     return EXIT_BROKEN if failed else 0

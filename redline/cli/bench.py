@@ -16,6 +16,7 @@ from redline.cli import (
     bench_startup,
     bench_sweep,
     bench_workload,
+    exit_codes,
 )
 from redline.cli.engine_flags import add_engine_flags
 from redline.cli.loading import fetch, open_llm
@@ -100,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         **circumstances(["redline", *args.argv], load_before),
     }
     bench_against.write_json(report, args.json, as_text(report))
-    return 0
+    return exit_codes.INTERRUPTED if result.interrupted else 0
 
 
 def _engine(args: argparse.Namespace, llm: LLM) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from redline import env
+from redline.cli import exit_codes
 from redline.cli.engine_flags import engine_options
 from redline.cli.loading import fetch
 from redline.config.engine import EngineConfig
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     if markdown is not None:
         markdown.write_text(as_markdown(report))
     write_json(report, args.json, as_text(report))
-    return 0
+    return exit_codes.INTERRUPTED if report["interrupted"] else 0
 
 
 def write_json(report: dict[str, Any], where: str | None, text: str) -> None:

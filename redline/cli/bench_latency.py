@@ -7,6 +7,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from redline import env
+from redline.cli import exit_codes
 from redline.cli.bench_against import status_line
 from redline.cli.bench_serve import add_output_flags, check_files, write_report
 from redline.cli.bench_sweep import values_of
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from redline.bench.latency import Cell, Timed
 
 EXIT_FAILED = 1  # an engine failed
-EXIT_INTERRUPTED = 130
 SETTLED = ("prefix_cache", "max_batch", "max_context")  # by the sizes that are measured
 PEERS = "run other engines too, in environments made on first use: llama.cpp,openvino,transformers,vllm"
 
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
                 subject.seat.close()
     if not subjects[0].runs:
         if interrupted:
-            return EXIT_INTERRUPTED
+            return exit_codes.INTERRUPTED
         raise ConfigError(f"Redline cannot run this: {subjects[0].failure}")
     report = _report(args, settings, cells, subjects)
     from redline.bench.results.document import circumstances
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     report |= {"interrupted": interrupted, **circumstances(["redline", *args.argv], load_before)}
     write_report(args, report)
     if interrupted:
-        return EXIT_INTERRUPTED
+        return exit_codes.INTERRUPTED
     return EXIT_FAILED if any(subject.failure for subject in subjects) else 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from redline import env
+from redline.cli import exit_codes
 from redline.cli.bench_against import status_line, write_json
 from redline.cli.engine_flags import DEFAULT_MODEL
 from redline.cli.loading import fetch
@@ -66,13 +67,13 @@ def run(args: argparse.Namespace) -> int:
     with status_line() as tell:
         tell("measuring the machine's ceilings")
         ceiling = Ceiling.measure(threads, env.isa() or "native", step_bytes)
-        results = bench_ops(spec, ops, rows, formats, ceiling, args.only, args.repeats, tell)
+        results, interrupted = bench_ops(spec, ops, rows, formats, ceiling, args.only, args.repeats, tell)
     report = {
-        **ops_report(results, fetch(args.model).stem, ceiling, args.repeats),
+        **ops_report(results, fetch(args.model).stem, ceiling, args.repeats, interrupted),
         **circumstances(["redline", *args.argv], load_before),
     }
     write_json(report, args.json, as_text(report))
-    return 0
+    return exit_codes.INTERRUPTED if interrupted else 0
 
 
 def _rows(given: str) -> list[int]:

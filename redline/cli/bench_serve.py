@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redline import env
+from redline.cli import exit_codes
 from redline.cli.bench_against import write_json
 from redline.cli.engine_flags import DEFAULT_MODEL, add_engine_flags, engine_argv, engine_options
 from redline.cli.loading import check_engine_flags, fetch
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from redline.models.tokenizer import Tokenizer
 
 EXIT_FAILED = 1  # no request was answered
-EXIT_INTERRUPTED = 130
 KEY_VARIABLE = "OPENAI_API_KEY"
 DEFAULT_CONCURRENCY = 8
 # Flags of one kind of arrivals, with the one that they need.
@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     report |= {"interrupted": interrupted, **_circumstances(args, load_before)}
     write_report(args, report)
     if interrupted:
-        return EXIT_INTERRUPTED
+        return exit_codes.INTERRUPTED
     return 0 if all(subject["num_done"] for subject in report["subjects"]) else EXIT_FAILED
 
 

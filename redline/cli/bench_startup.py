@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from redline.cli import exit_codes
 from redline.cli.bench_against import status_line
 from redline.cli.bench_latency import PEERS, settings_of
 from redline.cli.bench_serve import add_output_flags, write_report
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 CACHES = ("warm", "cold", "both")
 EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
             interrupted = True
     if not starters[0].runs:
         if interrupted:
-            return EXIT_INTERRUPTED
+            return exit_codes.INTERRUPTED
         raise ConfigError(f"Redline cannot start with this: {starters[0].failure}")
     report = {
         **_report(args, settings, starters),
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     }
     write_report(args, report)
     if interrupted:
-        return EXIT_INTERRUPTED
+        return exit_codes.INTERRUPTED
     return EXIT_FAILED if any(starter.failure for starter in starters) else 0
 
 

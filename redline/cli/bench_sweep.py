@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from redline import env
+from redline.cli import exit_codes
 from redline.cli.bench_against import status_line, write_json
 from redline.cli.engine_flags import add_engine_flags
 from redline.cli.loading import open_llm
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 DEFAULT_BATCHES = "1,2,4,8,16,32"
 DEFAULT_BUDGETS = "512"
 EXIT_MISSED = 1  # it ran, and no setting meets the target
-EXIT_INTERRUPTED = 130
 SWEPT = {"max_batch": "--batches", "chunked_prefill": "--budgets"}  # engine flags that the grid takes over
 # Of the load; the defaults are those of redline.bench.sweep.load.Load.
 SIZES = {
@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         args.markdown.write_text(as_markdown(report, plot))
     write_json(report, args.json, as_text(report))
     if interrupted:
-        return EXIT_INTERRUPTED
+        return exit_codes.INTERRUPTED
     return EXIT_MISSED if plan.target.given and report["best"] is None else 0
 
 

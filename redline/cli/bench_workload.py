@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from functools import cache
 
+from redline.cli import exit_codes
 from redline.cli.bench_against import write_json
 from redline.cli.loading import open_llm
 from redline.cli.terminal import progress_bar
@@ -43,7 +44,9 @@ def run(args: argparse.Namespace) -> int:
         )
 
     with progress_bar("measuring", "repeats") as progress:
-        metrics = bench_workload(llm, workload_of, args.repeats, lambda done: progress(done, args.repeats))
+        metrics, interrupted = bench_workload(
+            llm, workload_of, args.repeats, lambda done: progress(done, args.repeats)
+        )
     workload = workload_of(0)
     report = {
         "kind": "offline",
@@ -52,9 +55,9 @@ def run(args: argparse.Namespace) -> int:
         "measured": {"workload": f"{workload.name} {workload.digest}", "model": llm.model_name},
         "subjects": [{"name": "redline", "metrics": metrics, "notes": []}],
         "repeats": args.repeats,
-        "interrupted": False,
+        "interrupted": interrupted,
         "reasons": list(llm.reasons),
         **circumstances(["redline", *args.argv], load_before),
     }
     write_json(report, args.json, as_text(report))
-    return 0
+    return exit_codes.INTERRUPTED if interrupted else 0

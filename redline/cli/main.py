@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from typing import Any, NoReturn
 
 import redline
+from redline.cli import exit_codes
 from redline.errors import RedlineError
 
 # verb -> what it does; redline/cli/<verb>.py has add_arguments(parser) and run(args) -> exit code
@@ -30,7 +31,6 @@ VERBS = {
 }
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}  # what writing to a full or broken disk gives
 EXIT_ERROR = 2
-EXIT_INTERRUPTED = 130  # what a shell reports for a program that ends by SIGINT
 EXIT_PIPE = 141  # and by SIGPIPE
 
 
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
         report(str(error))
         return EXIT_ERROR
     except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+        return exit_codes.INTERRUPTED
     except BrokenPipeError:
         # Whoever read the output has left. Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from redline.cli import exit_codes
 from redline.cli.bench_against import status_line, write_json
 from redline.cli.engine_flags import add_engine_flags, engine_options
 from redline.cli.loading import fetch
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from redline.bench.profile.phase import Phase
     from redline.bench.profile.profile import Part, Profile
 
-EXIT_INTERRUPTED = 130
 MOST_TOKENS, MOST_BATCH, MOST_REPEATS = 65_536, 1024, 1000
 
 
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     if args.flame is not None:
         args.flame.write_text(flame_svg(found.profiles, f"{args.model}, {found.ceiling.threads} threads"))
     write_json(report, args.json, text(report, found.profiles, columns(WIDTH)))
-    return EXIT_INTERRUPTED if found.interrupted else 0
+    return exit_codes.INTERRUPTED if found.interrupted else 0
 
 
 def _phases(args: argparse.Namespace) -> list[Phase]:

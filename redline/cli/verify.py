@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from redline.cli import exit_codes
 from redline.cli.bench_against import status_line, write_json
 from redline.cli.engine_flags import add_engine_flags, engine_options
 from redline.cli.loading import fetch
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from redline.bench.verify.outcome import Check, Outcome
 
 EXIT_BROKEN = 1  # also when nothing was compared: a proof of nothing is none
-EXIT_INTERRUPTED = 130
 MARKS = {"holds": "ok", "broken": "BROKEN", "skipped": "skipped"}
 WORDS = {"holds": "ok", "broken": "broken", "skipped": "skipped"}
 PIPE_COLUMNS = 1 << 16  # one check, one line
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         "environment": asdict(environment()),
     }
     write_json(report, args.json, summary(outcomes, len(checks)))
-    return EXIT_INTERRUPTED if interrupted else exit_code(outcomes)
+    return exit_codes.INTERRUPTED if interrupted else exit_code(outcomes)
 
 
 def exit_code(outcomes: list[Outcome]) -> int:

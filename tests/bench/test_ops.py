@@ -119,10 +119,11 @@ def test_rounds_go_through_all_ops_and_each_number_is_a_median_with_its_interval
 ) -> None:
     told, times_s = [], iter([1e-6, 2e-6, 3e-6, 1.1e-6, 2e-6, 3e-6, 1.2e-6, 2e-6, 3e-6])
     monkeypatch.setattr("redline.bench.ops.seconds_per_call", lambda call: next(times_s))
-    results = bench_ops(SPEC, backend("cpu"), [2], [], CEILING, "sampling", 3, told.append)
+    results, interrupted = bench_ops(SPEC, backend("cpu"), [2], [], CEILING, "sampling", 3, told.append)
+    assert not interrupted
     assert [line.split(",")[0] for line in told[::3]] == [f"round {n} of 3: argmax 320" for n in (1, 2, 3)]
     assert results[0].samples == [1e-6, 1.1e-6, 1.2e-6] and results[0].seconds == 1.1e-6
-    report = ops_report(results, "m", CEILING, 3)
+    report = ops_report(results, "m", CEILING, 3, interrupted)
     measured = report["subjects"][0]["metrics"]["argmax, 320, 2 rows"]
     assert measured["median"] == 1.1e-6 and measured["low"] < 1.1e-6 < measured["high"]
     assert json.loads(json.dumps(report)) == report
@@ -136,7 +137,7 @@ def test_rounds_go_through_all_ops_and_each_number_is_a_median_with_its_interval
 
 def test_only_selects_and_must_select_something(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("redline.bench.ops.SAMPLE_S", 1e-5)
-    results = bench_ops(SPEC, backend("cpu"), [2], ["Q8_0"], CEILING, "sampling", 1)
+    results, _ = bench_ops(SPEC, backend("cpu"), [2], ["Q8_0"], CEILING, "sampling", 1)
     assert [result.op for result in results] == ["argmax", "sample", "top_logprobs"]
     assert (results[0].rows, results[0].bound, results[0].macs) == (2, "memory", 0) and results[0].share > 0
     with pytest.raises(ConfigError, match="--only is 'conv'; it must be a part of one of matmul, attention_"):

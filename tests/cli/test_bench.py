@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 
 import pytest
 
@@ -34,6 +35,43 @@ def test_a_named_workload_runs_without_a_server(run) -> None:
     metrics = {name: each["mean"] for name, each in report["subjects"][0]["metrics"].items()}
     assert report["kind"] == "offline" and report["measured"]["workload"].startswith("agent ")
     assert 0.3 < metrics["cached_share"] < 1 and metrics["output_tok_s"] > 0
+
+
+OFFLINE = ["offline", "--model", str(smollm2()), "--max-context", "512", "--threads", "1"]
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
+    ("measured", "flags"),
+    [
+        ("redline.bench.offline._measure_pair", [*OFFLINE, "--prompt-tokens", "8", "--output-tokens", "4"]),
+        (
+            "redline.bench.offline_workload._run",
+            [*OFFLINE, "--workload", "chat", "--requests", "1", "--scale", "0.1"],
+        ),
+        ("redline.bench.ops.seconds_per_call", ["ops", "--rows", "2", "--only", "sampling"]),
+    ],
+)
+def test_ctrl_c_leaves_a_report_of_what_is_whole(
+    run, monkeypatch: pytest.MonkeyPatch, measured, flags
+) -> None:
+    module, name = measured.rsplit(".", 1)
+    true, calls = getattr(import_module(module), name), []
+
+    def until_the_user_has_enough(*operands):
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        calls.append(operands)
+        return true(*operands)
+
+    monkeypatch.setattr(measured, until_the_user_has_enough)
+    code, out, _ = run("bench", *flags, "--repeats", "9", "--json")
+    report = json.loads(out)
+    assert code == 130 and report["interrupted"] and len(calls) == 3
+    of_a_run = [each["values"] for each in report["subjects"][0]["metrics"].values()]
+    assert {len(values) for values in of_a_run} == ({1} if "ops" in flags else {2})
+    monkeypatch.setattr(measured, lambda *operands: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert run("bench", *flags, "--json")[:2] == (130, ""), "nothing is whole"
 
 
 @pytest.mark.parametrize(
