@@ -66,7 +66,7 @@ void multiply(const Tile& t) {
   __m512 acc[kRows];
   for (int r = 0; r < kRows; ++r) acc[r] = _mm512_setzero_ps();
   for (int64_t g = 0; g < d.groups; ++g) {
-    if (kRows <= kFewRows) prefetch(d.cells + g * kCellBytes<F::kBits>, kCellBytes<F::kBits>);
+    if (kRows <= kFewRows || t.row == 0) prefetch(d.cells + g * kCellBytes<F::kBits>, kCellBytes<F::kBits>);
     multiply_part<F, 0, kRows>(d, quads, g, acc);
     if constexpr (F::kParts == 2) multiply_part<F, 1, kRows>(d, quads, g, acc);
   }
