@@ -64,6 +64,16 @@ class Part:
         return Load(prompts, outputs)
 
 
+SHARED_PREFIX = Part(
+    name="shared prefix",
+    metric="total",
+    batch=32,
+    shared_tokens=1000,
+    prompt_tokens=1032,
+    output_tokens=16,
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """One or more parts. With `ratio`, what the last part costs or yields beside the first is a row too."""
@@ -120,16 +130,7 @@ def cases(mixed_requests: int = MIXED_REQUESTS) -> dict[str, Case]:
         Case(
             name="shared_prefix",
             summary="32 prompts of 1032 tokens, of which all have the first 1000, 16 tokens out",
-            parts=(
-                Part(
-                    name="shared prefix",
-                    metric="total",
-                    batch=32,
-                    shared_tokens=1000,
-                    prompt_tokens=1032,
-                    output_tokens=16,
-                ),
-            ),
+            parts=(SHARED_PREFIX,),
             only_by_name=True,
         ),
         Case(name=FIRST_TOKEN, summary="from the start of the process to the first byte of text", parts=()),

@@ -438,8 +438,7 @@ class Engine:
         """What each item draws; a prompt that just ended is drawn from once for each choice to be forked."""
         if not sampling:
             return []
-        rows, sources = [], []
-        num_rows = 0
+        rows, sources, num_rows = [], [], 0
         for item, request, choice in sampling:
             own = choice.sample_rows(item.drafts)
             forked = [replace(own[0], stream=stream + 1) for stream in range(request.num_unforked)]
